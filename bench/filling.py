@@ -1,0 +1,28 @@
+"""A ledger with many claims, made through the product's own ledger."""
+
+from headgate.bootstrap import ledger
+from headgate.domain.claim import ClaimRequest
+from headgate.services.sessions import Sessions
+from headgate.settings import load
+from headgate.storage.sql.sqlite_claims import SqliteClaims
+
+BATCH = 500
+
+
+def fill(data, slug, count):
+    """`count` confirmed claims of distinct people, spread over the campaign's pools."""
+    settings = load(None, {"data_dir": str(data)}, {})
+    with ledger.open_campaigns(settings) as campaigns:
+        campaign = campaigns.campaign(slug)
+    sessions = Sessions(b"\0" * 32, ledger.CLOCK, ledger.ENTROPY)
+    claims = SqliteClaims(ledger.ledger_file(settings), ledger.CLOCK, ledger.ENTROPY)
+    fresh = [True] * BATCH
+    made = 0
+    while made < count:
+        batch = [
+            ClaimRequest(campaign.id, campaign.pools[(made + index) % len(campaign.pools)].id, sessions.new_person())
+            for index in range(BATCH)
+        ]
+        claims.confirm(batch, fresh)
+        made += BATCH
+    claims.close()

@@ -1,0 +1,3 @@
+"""Headgate gives a limited supply to a crowd: exactly, fairly, and fast."""
+
+__version__ = "0.1.0"

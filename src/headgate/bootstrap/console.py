@@ -1,0 +1,56 @@
+"""The console plane: one process."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.log import LogLevels
+from litestar import Litestar
+
+from ..console.app import create_app
+from ..services.operators import Operators
+from ..services.processes import die_with_parent
+from ..settings import Settings
+from ..storage.sql.campaigns import SqlCampaigns
+from ..storage.sql.engine import open_engine
+from ..storage.sql.operators import SqlOperators
+from .ledger import CLOCK, ENTROPY, ledger_file, load_key
+from .listening import HEADERS, STOP_WORKERS_S
+from .logs import set_up_logging
+
+
+def run_console(settings: Settings) -> None:
+    """The console plane: one process, until SIGTERM."""
+    address = settings.console_address
+    server = Granian(
+        "headgate.bootstrap.console:console_app",
+        address=address.host,
+        port=address.port,
+        interface=Interfaces.ASGI,
+        workers=1,
+        http=HTTPModes.http1,
+        http1_settings=HEADERS,
+        websockets=False,
+        respawn_failed_workers=True,
+        respawn_interval=0.1,
+        workers_kill_timeout=STOP_WORKERS_S,
+        log_level=LogLevels.warning,
+    )
+    server.serve(target_loader=partial(console_app, settings), wrap_loader=False)
+
+
+def console_app(settings: Settings) -> Litestar:
+    """Runs in the console's worker process."""
+    die_with_parent()
+    set_up_logging()
+    engine = open_engine(ledger_file(settings))
+    return create_app(
+        campaigns=SqlCampaigns(engine, CLOCK),
+        operators=Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY),
+        secret=load_key(settings),
+        run_dir=settings.run_dir,
+        clock=CLOCK,
+        trusted_proxies=settings.trusted_proxies,
+    )

@@ -1,0 +1,119 @@
+"""The data directory, the key and the ledger, for every plane and command."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..services.operators import Operators
+from ..services.sessions import Sessions
+from ..settings import Settings, SettingsError
+from ..storage.sql.campaigns import SqlCampaigns
+from ..storage.sql.engine import open_engine, upgrade
+from ..storage.sql.integrity import check_file
+from ..storage.sql.operators import SqlOperators
+from ..storage.system import SystemClock, SystemEntropy
+
+KEY_BYTES = 32
+
+CLOCK = SystemClock()
+ENTROPY = SystemEntropy()
+
+
+def ledger_file(settings: Settings) -> Path:
+    url = settings.ledger.url
+    return Path(url.removeprefix("sqlite:///")) if url else settings.ledger_file
+
+
+def prepare_directory(settings: Settings) -> None:
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (settings.public_dir, settings.run_dir):
+            directory.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"the data directory {settings.data} cannot be used ({error.strerror}); "
+            "choose another with --data or correct its permissions"
+        ) from error
+
+
+def prepare_data(settings: Settings) -> None:
+    """Make the data directory (0700) and the key (0600), check the ledger, bring its schema up to date.
+
+    Raises LedgerError (damaged or too new), SettingsError.
+    """
+    prepare_directory(settings)
+    load_key(settings)
+    path = ledger_file(settings)
+    check_file(path)
+    engine = open_engine(path)
+    try:
+        upgrade(engine)
+        SqlCampaigns(engine, CLOCK).check_balance()
+    finally:
+        engine.dispose()
+
+
+def check_ledger(settings: Settings) -> None:
+    """Raises LedgerError where the ledger is damaged; a ledger that does not exist yet is whole."""
+    path = ledger_file(settings)
+    if not path.exists():
+        return
+    check_file(path)
+    engine = open_engine(path)
+    try:
+        SqlCampaigns(engine, CLOCK).check_balance()
+    finally:
+        engine.dispose()
+
+
+def load_key(settings: Settings) -> bytes:
+    """The secret key; made on first use, readable by its owner only.  Raises SettingsError."""
+    path = settings.secret_path
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise SettingsError(f"the key file {path} has mode {mode:03o}, so others can read it; run: chmod 600 {path}")
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except (ValueError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the key file {path} holds no hexadecimal key; restore it from a backup") from error
+    if len(key) < KEY_BYTES:
+        raise SettingsError(f"the key file {path} holds {len(key)} bytes; at least {KEY_BYTES} are needed")
+    return key
+
+
+@contextmanager
+def open_campaigns(settings: Settings) -> Iterator[SqlCampaigns]:
+    """The cold side of the ledger, for commands."""
+    prepare_directory(settings)
+    engine = open_engine(ledger_file(settings))
+    try:
+        upgrade(engine)
+        yield SqlCampaigns(engine, CLOCK)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def open_operators(settings: Settings) -> Iterator[Operators]:
+    """Console accounts, for commands."""
+    prepare_directory(settings)
+    engine = open_engine(ledger_file(settings))
+    try:
+        upgrade(engine)
+        yield Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY)
+    finally:
+        engine.dispose()
+
+
+def open_sessions(settings: Settings) -> Sessions:
+    return Sessions(load_key(settings), CLOCK, ENTROPY)

@@ -1,0 +1,37 @@
+"""The log of every process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from typing import TextIO, cast
+
+import structlog
+
+
+class _PatientStream(io.TextIOBase):
+    """Standard error of which a failed write is dropped: a log on a full disk must not fail a request."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
+def set_up_logging() -> None:
+    """One line of JSON for each event on standard error, or coloured text on a terminal."""
+    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _PatientStream())),
+    )

@@ -1,0 +1,158 @@
+"""The participant plane: Granian with its workers, each with a ledger process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+from functools import partial
+from typing import Any
+
+import structlog
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.log import LogLevels
+
+from ..http.address import ClientAddress
+from ..participant.app import ParticipantApp
+from ..participant.claims import ClaimForm
+from ..participant.pages import Pages, build_assets
+from ..participant.plane import Plane, Reader
+from ..participant.watcher import Watcher
+from ..services import metrics_files
+from ..services.book import CampaignBook, Refresher
+from ..services.claiming import ClaimDesk
+from ..services.ledger_thread import LedgerThread
+from ..services.processes import die_with_parent
+from ..services.sessions import Sessions
+from ..services.stock import StockBoard
+from ..settings import Settings
+from ..storage.memory.gate import MemoryGate
+from ..storage.memory.limiter import SharedAddressLimiter
+from ..storage.memory.telemetry import Counters
+from ..storage.sql.campaigns import SqlCampaigns
+from ..storage.sql.engine import open_engine
+from ..storage.sql.ledger_process import ProcessWriter
+from ..storage.sql.sqlite_claims import SqliteClaims
+from .ledger import CLOCK, ENTROPY, ledger_file, load_key
+from .listening import HEADERS, STOP_WORKERS_S
+from .logs import set_up_logging
+
+BACKLOG = 4_096
+"""Connections that the kernel may hold for us; more than `net.core.somaxconn` allows has no effect."""
+
+CONNECTIONS_MAX = 16_384
+"""Connections that one worker serves at a time, below the usual limit of 20,000 open files."""
+
+ASSETS_MAX_AGE_S = 31_536_000
+"""A year: the names of assets hold a hash of their content."""
+
+GC_THRESHOLDS = (50_000, 20, 50)
+"""Requests in progress hold some thousand objects for milliseconds; the default of 700 would look through
+them dozens of times and find nothing."""
+
+BROKEN_EXIT = 70
+"""Exit code of a worker whose storage failed (EX_SOFTWARE of sysexits.h)."""
+
+ANSWER_S = 0.2
+"""What a worker whose storage failed still has to tell those who wait that it does not know."""
+
+_log = structlog.get_logger("headgate")
+
+
+def run_participant(settings: Settings) -> None:
+    """The participant plane: Granian with `settings.workers` processes, until SIGTERM."""
+    address = settings.listen_address
+    assets = settings.public_dir / "assets"
+    build_assets(assets)
+    server = Granian(
+        "headgate.bootstrap.participant:participant_app",
+        address=address.host,
+        port=address.port,
+        interface=Interfaces.RSGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        http1_settings=HEADERS,
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS_MAX,
+        respawn_failed_workers=True,
+        respawn_interval=0.1,
+        workers_kill_timeout=STOP_WORKERS_S,
+        log_level=LogLevels.warning,
+        static_path_route=["/assets"],
+        static_path_mount=[assets],
+        static_path_expires=ASSETS_MAX_AGE_S,
+    )
+    server.serve(target_loader=partial(_load_participant, settings), wrap_loader=False)
+
+
+def _load_participant(settings: Settings) -> Any:
+    """Runs in each worker process."""
+    die_with_parent()
+    set_up_logging()
+    return participant_app(settings)
+
+
+def participant_app(settings: Settings) -> ParticipantApp:
+    return ParticipantApp(lambda loop: _participant_plane(settings, loop))
+
+
+def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> Plane:
+    exclusive = settings.workers == 1
+    path = ledger_file(settings)
+    key = load_key(settings)
+    board = StockBoard()
+    gate = MemoryGate(board, exclusive=exclusive)
+    counters = Counters("participant")
+    refresher = Refresher(
+        SqlCampaigns(open_engine(path), CLOCK), SqliteClaims(path, CLOCK, ENTROPY), CLOCK, exclusive=exclusive
+    )
+    book = CampaignBook(board, gate)
+    command = [sys.executable, "-m", "headgate.bootstrap.ledger_writer", str(path)]
+    writer = ProcessWriter(loop, command, _stop_this_process)
+    read_thread = LedgerThread(loop, "ledger-read")
+    desk = ClaimDesk(loop, writer, gate, board, counters, refresher.read_again, _stop_this_process)
+
+    def publish_metrics() -> None:
+        counters.gauge("headgate_concurrency_limit", plane.permits)
+        counters.gauge("headgate_inflight", plane.progress)
+        metrics_files.publish(settings.run_dir, f"participant-{os.getpid()}", counters.snapshot())
+
+    def close() -> None:
+        watcher.stop()
+        writer.close()
+        read_thread.stop()
+        publish_metrics()
+
+    watcher = Watcher(loop, refresher, book, publish_metrics)
+    plane = Plane(
+        clock=CLOCK,
+        entropy=ENTROPY,
+        book=book,
+        desk=desk,
+        form=ClaimForm(desk, gate, counters, key),
+        sessions=Sessions(key, CLOCK, ENTROPY),
+        addresses=ClientAddress(settings.trusted_proxies),
+        limiter=SharedAddressLimiter(settings.run_dir / "limits", settings.limits.per_ip_per_minute, key),
+        telemetry=counters,
+        pages=Pages(build_assets(settings.public_dir / "assets")),
+        reader=Reader(SqliteClaims(path, CLOCK, ENTROPY), read_thread),
+        permits=settings.limits.concurrency,
+        close=close,
+    )
+    watcher.start()
+    # What was imported and built so far lives as long as the process: the collector need not look at it.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    return plane
+
+
+def _stop_this_process() -> None:
+    """A failed sync is never retried: end, and let the supervisor start a process that recovers from disk."""
+    _log.critical("ledger_broken", action="stopping this worker")
+    threading.Timer(ANSWER_S, os._exit, (BROKEN_EXIT,)).start()

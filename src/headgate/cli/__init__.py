@@ -1,0 +1,47 @@
+"""The command line: one file for each command."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from headgate import __version__
+from headgate.ports.ledger import LedgerError, SlugTaken, UnknownCampaign, UnknownPool
+from headgate.settings import SettingsError
+
+from . import audit, campaign, demo, doctor, operator, rehearsal, serve
+from .options import CommandError, fail
+
+app = App(
+    name="headgate",
+    help="Give a limited supply to a crowd: exactly, fairly, and fast.",
+    version=__version__,
+    help_format="markdown",
+)
+app.command(serve.serve)
+app.command(campaign.app)
+app.command(audit.audit)
+app.command(rehearsal.app)
+app.command(doctor.doctor)
+app.command(operator.app)
+app.command(demo.demo)
+
+EXPECTED = (CommandError, SettingsError, LedgerError, SlugTaken, UnknownCampaign, UnknownPool)
+
+
+def main() -> None:
+    """Entry point: exit code 0 done, 1 failed, 2 wrong usage."""
+    try:
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        fail(f"{error}; see `headgate {' '.join(error.command_chain or ())} --help`".replace("  ", " "), 2)
+    except EXPECTED as error:
+        fail(str(error))
+    except BrokenPipeError:
+        # The reader of our output has seen enough (`| head`).
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,213 @@
+"""`headgate campaign`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter, validators
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from headgate.domain.campaign import Campaign, phase_of
+from headgate.domain.definition import UNITS_MAX
+from headgate.ports.ledger import ClaimRow
+from headgate.services import operating
+from headgate.services.definitions import Columns, DefinitionError, read_definition
+from headgate.services.publishing import iso
+
+from .options import COMMON, STDERR, CommandError, Common, actor, now_ms, whole
+
+app = App(name="campaign", help="Create, watch and steer campaigns.")
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+_POOLS_SHOWN = 50
+
+
+@app.command
+def create(
+    file: Path,
+    *,
+    pools: Path | None = None,
+    id_column: str = "id",
+    label_column: str = "",
+    units_column: str = "units",
+    common: Common = COMMON,
+) -> None:
+    """Create a campaign from a TOML file, its pools from there or from a CSV; prints the slug.
+
+    Example: `headgate campaign create masks.toml --pools sites.csv --id-column code --units-column stock`
+    """
+    columns = Columns(id_column, units_column, label_column)
+    try:
+        definition = read_definition(file, pools, columns)
+    except DefinitionError as error:
+        raise CommandError(str(error)) from error
+    with common.campaigns() as campaigns:
+        campaign = campaigns.create(definition, actor=actor())
+    STDERR.print(f"{len(campaign.pools)} pools, {campaign.capacity} units", markup=False)
+    print(campaign.slug)
+
+
+@app.command(name="list")
+def list_(*, as_json: AsJson = False, common: Common = COMMON) -> None:
+    """List all campaigns.
+
+    Example: `headgate campaign list --json`
+    """
+    with common.campaigns() as campaigns:
+        rows = [_summary(campaign, sum(pool.remaining for pool in campaigns.stock(campaign.id)))
+                for campaign in campaigns.campaigns()]  # fmt: skip
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    table = Table("slug", "phase", "opens", "closes", "capacity", "available")
+    for row in rows:
+        table.add_row(*(str(row[name]) for name in ("slug", "phase", "opens_at", "closes_at", "capacity", "available")))
+    Console().print(table)
+
+
+def _summary(campaign: Campaign, available: int) -> dict[str, str | int | bool | dict[str, str]]:
+    return {
+        "slug": campaign.slug,
+        "kind": campaign.kind,
+        "title": campaign.title,
+        "phase": phase_of(campaign, now_ms(), sold_out=available == 0),
+        "control": campaign.control,
+        "opens_at": iso(campaign.opens_at_ms, campaign.utc_offset_s),
+        "closes_at": iso(campaign.closes_at_ms, campaign.utc_offset_s),
+        "per_person": campaign.per_person,
+        "rehearsal": campaign.rehearsal,
+        "verification": campaign.verification,
+        "capacity": campaign.capacity,
+        "available": available,
+        "version": campaign.version,
+    }
+
+
+@app.command
+def show(slug: str, *, as_json: AsJson = False, common: Common = COMMON) -> None:
+    """Show one campaign with its pools.
+
+    Example: `headgate campaign show masks`
+    """
+    with common.campaigns() as campaigns:
+        campaign = campaigns.campaign(slug)
+        remaining = {pool.pool_id: pool.remaining for pool in campaigns.stock(campaign.id)}
+    summary = _summary(campaign, sum(remaining.values()))
+    if as_json:
+        pools = [
+            {"id": pool.code, "label": pool.label, "capacity": pool.capacity, "remaining": remaining[pool.id]}
+            for pool in campaign.pools
+        ]
+        print(json.dumps({**summary, "pools": pools}, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    for name, value in summary.items():
+        console.print(f"{name:>12}  {value}", markup=False)
+    table = Table("pool", "label", "capacity", "available")
+    for pool in campaign.pools[:_POOLS_SHOWN]:
+        label = next(iter(pool.label.values()), "")
+        table.add_row(pool.code, label.replace("[", "\\["), str(pool.capacity), str(remaining[pool.id]))
+    console.print(table)
+    if len(campaign.pools) > _POOLS_SHOWN:
+        console.print(f"… and {len(campaign.pools) - _POOLS_SHOWN} more pools; --json shows all", markup=False)
+
+
+@app.command
+def pause(slug: str, *, common: Common = COMMON) -> None:
+    """Take no claims until `resume`.
+
+    Example: `headgate campaign pause masks`
+    """
+    _command(slug, "pause", common)
+
+
+@app.command
+def resume(slug: str, *, common: Common = COMMON) -> None:
+    """Take claims again.
+
+    Example: `headgate campaign resume masks`
+    """
+    _command(slug, "resume", common)
+
+
+@app.command
+def close(slug: str, *, common: Common = COMMON) -> None:
+    """End the campaign for good; its claims stay.
+
+    Example: `headgate campaign close masks`
+    """
+    _command(slug, "close", common)
+
+
+def _command(slug: str, name: str, common: Common) -> None:
+    with common.campaigns() as campaigns:
+        try:
+            campaign = operating.command(campaigns, slug, name, actor=actor())
+        except operating.NotPossible as error:
+            raise CommandError(str(error)) from error
+    print(f"{slug}: {campaign.control}")
+
+
+@app.command
+def topup(
+    slug: str,
+    pool: str,
+    units: Annotated[int, Parameter(converter=whole, validator=validators.Number(gte=1, lte=UNITS_MAX))],
+    *,
+    common: Common = COMMON,
+) -> None:
+    """Add UNITS to a pool; open campaigns give them out at once.
+
+    Example: `headgate campaign topup masks central 200`
+    """
+    with common.campaigns() as campaigns:
+        try:
+            stock = campaigns.topup(slug, pool, units, actor=actor())
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    print(f"{slug} {pool}: {stock.remaining} available")
+
+
+@app.command(name="results")
+def results_(
+    slug: str,
+    *,
+    format: Literal["csv", "json", "xlsx"] = "csv",  # noqa: A002 -- the option's name is a promise
+    out: Path | None = None,
+    common: Common = COMMON,
+) -> None:
+    """Export the claims of a campaign, one row each, in the order of commitment.
+
+    Example: `headgate campaign results masks --format csv --out masks.csv`
+    """
+    from headgate.services import results
+
+    with common.campaigns() as campaigns:
+        count = campaigns.claim_count(slug)
+        rows = _tracked(campaigns.claims(slug), count)
+        write = {"csv": results.write_csv, "json": results.write_json, "xlsx": results.write_xlsx}[format]
+        if out is None:
+            write(rows, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            return
+        # Beside the target first, so that a failed export never leaves half a file under its name.
+        part = out.with_name(f".{out.name}.part")
+        try:
+            with part.open("wb") as file:
+                part.chmod(0o600)
+                write(rows, file)
+            part.replace(out)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise CommandError(f"{out} cannot be written ({error.strerror}); choose another file with --out") from error
+    STDERR.print(f"{count} claims in {out}", markup=False)
+
+
+def _tracked(rows: Iterable[ClaimRow], count: int) -> Iterator[ClaimRow]:
+    yield from track(rows, total=count, description="claims", console=STDERR, disable=not STDERR.is_terminal)

@@ -1,0 +1,39 @@
+"""`headgate doctor`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+
+from .examination import examine
+from .options import COMMON, Common
+
+_MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failing": "[red]failing[/]"}
+
+
+def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False, common: Common = COMMON) -> None:
+    """Examine this machine: Python, limits, clock, disk commit latency, ledger, ports; exit code 1 on a failing check.
+
+    Example: `headgate doctor --data /var/lib/headgate`
+    """
+    from headgate.bootstrap import ledger
+
+    settings = common.load()
+    listeners = {"listen": settings.listen_address, "console": settings.console_address}
+    findings = []
+    console = Console(highlight=False)
+    for finding in examine(settings.data, listeners, lambda: ledger.check_ledger(settings)):
+        findings.append(finding)
+        if not as_json:
+            advice = f"\n{'':10}{finding.advice}" if finding.advice else ""
+            console.print(_MARKS[finding.verdict], end=" ")
+            console.print(f"{finding.name}: {finding.found}{advice}", markup=False)
+    healthy = all(finding.verdict != "failing" for finding in findings)
+    if as_json:
+        print(json.dumps({"ok": healthy, "checks": msgspec.to_builtins(findings)}))
+    sys.exit(0 if healthy else 1)

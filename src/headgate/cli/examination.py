@@ -1,0 +1,171 @@
+"""The doctor's examination of a machine: each check says what was found, whether that will do, and what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from headgate.settings import Address
+
+FILES_WANTED = 65_535
+SOMAXCONN_WANTED = 4_096
+SYNCS = 50
+SYNC_GOOD_MS = 5.0
+SYNC_BAD_MS = 60.0
+"""A mechanical disk takes this long; commits are then counted in tens a second, however large the batch."""
+PYTHON_WANTED = (3, 11)
+SQLITE_WANTED = (3, 35)
+"""RETURNING came with 3.35."""
+CLOCK_SAMPLES = 5
+CLOCK_STEP_MS = 5.0
+FREE_WANTED_BYTES = 1_000_000_000
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """`verdict`: `ok`, `warning` (works, but will hurt in a rush) or `failing`."""
+
+    name: str
+    verdict: str
+    found: str
+    advice: str = ""
+
+
+def examine(data_dir: Path, listeners: dict[str, Address], check_ledger: Callable[[], None]) -> Iterator[Finding]:
+    """One finding after the other, so that a caller can show progress; `check_ledger` raises where it is damaged."""
+    yield python_version()
+    yield sqlite_version()
+    yield file_limit()
+    yield somaxconn()
+    yield clock()
+    writable = data_directory(data_dir)
+    yield writable
+    if writable.verdict != "failing":
+        yield free_space(data_dir)
+        yield sync_latency(data_dir)
+        yield ledger(check_ledger)
+    for name, address in listeners.items():
+        yield port_free(name, address)
+
+
+def python_version() -> Finding:
+    found = f"{platform.python_implementation()} {platform.python_version()}"
+    # Checked although the program needs it to start: a wheel may have been forced onto another version.
+    if tuple(map(int, platform.python_version_tuple()[:2])) < PYTHON_WANTED:
+        return Finding("python", "failing", found, "install Python 3.11 or later")
+    return Finding("python", "ok", found)
+
+
+def sqlite_version() -> Finding:
+    if sqlite3.sqlite_version_info < SQLITE_WANTED:
+        return Finding("sqlite", "failing", sqlite3.sqlite_version, "use a Python built with SQLite 3.35 or later")
+    return Finding("sqlite", "ok", sqlite3.sqlite_version)
+
+
+def file_limit() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft} open files (hard limit {hard})"
+    if soft >= FILES_WANTED:
+        return Finding("file limit", "ok", found)
+    advice = f"raise it to {FILES_WANTED}: LimitNOFILE= in the systemd unit, or /etc/security/limits.conf"
+    return Finding("file limit", "warning", found, advice)
+
+
+def somaxconn(path: Path = Path("/proc/sys/net/core/somaxconn")) -> Finding:
+    try:
+        value = int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return Finding("somaxconn", "ok", "not known on this system")
+    if value >= SOMAXCONN_WANTED:
+        return Finding("somaxconn", "ok", str(value))
+    advice = f"sysctl -w net.core.somaxconn={SOMAXCONN_WANTED}, or connections are refused at opening"
+    return Finding("somaxconn", "warning", str(value), advice)
+
+
+def clock(wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> Finding:
+    """Whether the wall clock runs evenly, and whether it can be right at all."""
+    drifts = []
+    for _ in range(CLOCK_SAMPLES):
+        wall_before, steady_before = wall(), steady()
+        time.sleep(0.01)
+        drifts.append(abs((wall() - wall_before) - (steady() - steady_before)) * 1000)
+    found = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(wall()))
+    if wall() < 1_735_689_600:
+        return Finding("clock", "failing", f"{found} lies before 2025", "set the clock; campaigns open by it")
+    if max(drifts) > CLOCK_STEP_MS:
+        advice = "the clock steps while it runs: slew it with chrony or systemd-timesyncd"
+        return Finding("clock", "warning", f"{found}, off by {max(drifts):.1f} ms within 10 ms", advice)
+    return Finding("clock", "ok", found)
+
+
+def data_directory(path: Path) -> Finding:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".doctor-"):
+            pass
+        mode = path.stat().st_mode & 0o777
+    except OSError as error:
+        advice = "choose another with --data, or correct owner and permissions"
+        return Finding("data directory", "failing", f"{path}: {error.strerror}", advice)
+    found = f"{path} (mode {mode:03o})"
+    if mode & 0o007:
+        return Finding("data directory", "warning", found, f"everybody on this machine can look in: chmod o-rwx {path}")
+    return Finding("data directory", "ok", found)
+
+
+def free_space(path: Path) -> Finding:
+    status = os.statvfs(path)
+    free = status.f_bavail * status.f_frsize
+    found = f"{free / 1e9:.1f} GB free"
+    if free < FREE_WANTED_BYTES:
+        return Finding("disk space", "warning", found, "make room: a million claims take about 250 MB")
+    return Finding("disk space", "ok", found)
+
+
+def sync_latency(path: Path, syncs: int = SYNCS) -> Finding:
+    """How long the disk takes to make a small write durable: the time of every commit."""
+    times = []
+    with tempfile.NamedTemporaryFile(dir=path, prefix=".doctor-") as file:
+        descriptor = file.fileno()
+        for _ in range(syncs):
+            os.pwrite(descriptor, os.urandom(4096), 0)
+            started = time.perf_counter()
+            os.fdatasync(descriptor)
+            times.append((time.perf_counter() - started) * 1000)
+    median, worst = statistics.median(times), max(times)
+    found = f"commit takes {median:.2f} ms (median of {syncs}, worst {worst:.1f} ms)"
+    if median >= SYNC_BAD_MS:
+        advice = "this is the speed of a mechanical disk: put the data directory on an SSD"
+        return Finding("disk commit", "failing", found, advice)
+    if median >= SYNC_GOOD_MS:
+        return Finding("disk commit", "warning", found, "slow for an SSD: look for a busy or remote disk")
+    return Finding("disk commit", "ok", found)
+
+
+def ledger(check: Callable[[], None]) -> Finding:
+    try:
+        check()
+    except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is the finding
+        return Finding("ledger", "failing", str(error), "restore it from a backup; nothing is served from it")
+    return Finding("ledger", "ok", "whole")
+
+
+def port_free(name: str, address: Address) -> Finding:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            advice = "stop what listens there, or choose another address"
+            return Finding(f"port {name}", "failing", f"{address}: {error.strerror}", advice)
+    return Finding(f"port {name}", "ok", f"{address} is free")

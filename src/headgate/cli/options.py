@@ -1,0 +1,82 @@
+"""Options that every command reads alike, and how a command ends."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from cyclopts import Parameter, Token
+from rich.console import Console
+
+from headgate import settings as settings_module
+from headgate.ports.ledger import CampaignLedger
+from headgate.settings import Settings
+
+STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """Where the settings come from."""
+
+    config: Annotated[Path | None, Parameter(help="TOML file with settings (or HEADGATE_CONFIG).")] = None
+    data: Annotated[
+        Path | None, Parameter(help="Data directory with the ledger, keys and published files (or HEADGATE_DATA_DIR).")
+    ] = None
+
+    def load(self, **overrides: Any) -> Settings:
+        """Settings with the options given on the command line on top.  Raises SettingsError."""
+        given = {key: value for key, value in overrides.items() if value is not None}
+        if self.data is not None:
+            given["data_dir"] = str(self.data)
+        return settings_module.load(self.config, given)
+
+    @contextmanager
+    def campaigns(self) -> Iterator[CampaignLedger]:
+        """The cold side of the ledger.  It is imported here, so that `--help` need not wait for SQLAlchemy."""
+        from headgate.bootstrap import ledger
+
+        with ledger.open_campaigns(self.load()) as campaigns:
+            yield campaigns
+
+
+COMMON = Common()
+
+
+class CommandError(Exception):
+    """What happened, the value, what to do: printed as it is, exit code 1."""
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    STDERR.print(f"headgate: {message}", markup=False)
+    sys.exit(code)
+
+
+def actor() -> str:
+    """Who is recorded in the audit trail: the account that runs the command."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return f"cli:uid-{os.getuid()}"
+
+
+def whole(_type: Any, tokens: Sequence[Token]) -> int:
+    """A whole number and nothing that could be rounded to one."""
+    value = tokens[0].value
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", value):
+        raise ValueError(f"{value!r} is no whole number")
+    return int(value)
+
+
+def now_ms() -> int:
+    """The wall clock, as the planes on this machine see it (ms)."""
+    return time.time_ns() // 1_000_000

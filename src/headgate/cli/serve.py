@@ -1,0 +1,104 @@
+"""`headgate serve`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from headgate.bootstrap.logs import set_up_logging
+from headgate.services.processes import die_with_parent
+from headgate.settings import Address, Settings
+from headgate.supervision import AlreadyRunning, Supervisor, lock
+
+from .examination import port_free
+from .options import COMMON, CommandError, Common
+
+PLANES = ("participant", "console", "keeper")
+PORT_WAIT_S = 3.0
+
+PlaneName = Literal["participant", "console", "keeper"]
+
+
+def serve(
+    *,
+    listen: Annotated[str | None, Parameter(help="HOST:PORT of the participant plane.")] = None,
+    console: Annotated[str | None, Parameter(help="HOST:PORT of the console.")] = None,
+    workers: Annotated[int | None, Parameter(help="Worker processes of the participant plane.")] = None,
+    plane: Annotated[PlaneName | None, Parameter(help="Run one plane alone.")] = None,
+    common: Common = COMMON,
+) -> None:
+    """Serve participants, the console and the keeper's duties until stopped.
+
+    Example: `headgate serve --data /var/lib/headgate --listen 0.0.0.0:8000`
+    """
+    settings = load(common, listen, console, workers)
+    set_up_logging()
+    if plane is not None:
+        die_with_parent()
+        run_plane(plane, settings)
+        return
+    serve_all(settings, common)
+
+
+def load(common: Common, listen: str | None, console: str | None, workers: int | None) -> Settings:
+    return common.load(listen=listen, console={"listen": console} if console else None, workers=workers)
+
+
+def serve_all(settings: Settings, common: Common, ready: Callable[[], None] | None = None) -> None:
+    """Prepare the data directory and serve it, alone; `ready` is called beside it once the planes are started."""
+    from headgate.bootstrap import ledger
+
+    ledger.prepare_directory(settings)
+    try:
+        held = lock(settings.run_dir / "serve.lock")
+    except AlreadyRunning as error:
+        raise CommandError(str(error)) from error
+    with held:
+        for name, address in (("listen", settings.listen_address), ("console.listen", settings.console_address)):
+            _wait_free(name, address)
+        ledger.prepare_data(settings)
+        Supervisor(plane_commands(settings, common)).run(ready)
+
+
+def _wait_free(name: str, address: Address) -> None:
+    """Raises CommandError where the port stays taken; planes that were just killed need a moment to end."""
+    deadline = time.monotonic() + PORT_WAIT_S
+    while (finding := port_free(name, address)).verdict == "failing":
+        if time.monotonic() > deadline:
+            raise CommandError(f"{name} cannot be used: {finding.found}; {finding.advice}")
+        time.sleep(0.1)
+
+
+def plane_commands(settings: Settings, common: Common) -> dict[str, Sequence[str]]:
+    """The command line of each plane: the same settings, one plane."""
+    base = [
+        sys.executable, "-m", "headgate", "serve",
+        "--listen", settings.listen,
+        "--console", settings.console.listen,
+        "--workers", str(settings.workers),
+        "--data", settings.data_dir,
+    ]  # fmt: skip
+    if common.config is not None:
+        base += ["--config", str(common.config)]
+    return {name: [*base, "--plane", name] for name in PLANES}
+
+
+def run_plane(plane: PlaneName, settings: Settings) -> None:
+    """Each plane imports its own frameworks only."""
+    match plane:
+        case "participant":
+            from headgate.bootstrap.participant import run_participant
+
+            run_participant(settings)
+        case "console":
+            from headgate.bootstrap.console import run_console
+
+            run_console(settings)
+        case "keeper":
+            from headgate.bootstrap.keeper import run_keeper
+
+            run_keeper(settings)

@@ -1,0 +1,38 @@
+"""What the handlers of the console work with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+
+from ..http.address import ClientAddress
+from ..ports.clock import Clock
+from ..ports.ledger import CampaignLedger
+from ..ports.operators import Operator
+from ..services.operators import Operators
+from .sessions import ConsoleSessions, Session
+from .tallies import Tallies
+
+ConsoleRequest = Request[Operator, Session, State]
+"""`user` and `auth` are set by the guard wherever a handler is not public."""
+
+
+class Desk(msgspec.Struct, frozen=True):
+    campaigns: CampaignLedger
+    tallies: Tallies
+    operators: Operators
+    sessions: ConsoleSessions
+    addresses: ClientAddress
+    clock: Clock
+    run_dir: Path
+    stylesheet: str
+    """URL path of the style sheet; it names the sheet's content, so caches may keep it."""
+
+
+def desk_of(connection: ASGIConnection[Any, Any, Any, State]) -> Desk:
+    return cast("Desk", connection.app.state.desk)

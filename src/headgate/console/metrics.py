@@ -1,0 +1,100 @@
+"""Counts of all processes and the stock of all campaigns in the Prometheus text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from ..ports.ledger import CampaignLedger
+from ..ports.telemetry import GATE_BUCKETS, METRICS, SECONDS_BUCKETS, SIZE_BUCKETS
+from ..services.metrics_files import Snapshot, collect
+from .tallies import Tallies
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_BUCKETS: dict[str, tuple[float, ...]] = {
+    "headgate_request_seconds": SECONDS_BUCKETS,
+    "headgate_gate_seconds": GATE_BUCKETS,
+    "headgate_batch_size": SIZE_BUCKETS,
+    "headgate_ledger_commit_seconds": SECONDS_BUCKETS,
+}
+_GAUGES = ("headgate_concurrency_limit", "headgate_inflight")
+
+
+class HeadgateCollector(Collector):
+    """Reads the processes' files and the ledger at every scrape; blocks."""
+
+    def __init__(self, run_dir: Path, campaigns: CampaignLedger, tallies: Tallies) -> None:
+        self._run_dir = run_dir
+        self._campaigns = campaigns
+        self._tallies = tallies
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: without this, registering would already read files and the ledger."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        snapshots = collect(self._run_dir)
+        yield _requests(snapshots)
+        yield _claims(snapshots)
+        for name, bounds in _BUCKETS.items():
+            yield _histogram(name, bounds, snapshots)
+        for name in _GAUGES:
+            value = sum(snapshot.gauges.get(name, 0.0) for snapshot in snapshots)
+            yield GaugeMetricFamily(name, METRICS[name], value=value)
+        yield self._stock()
+
+    def _stock(self) -> Metric:
+        family = GaugeMetricFamily("headgate_stock", METRICS["headgate_stock"], labels=["campaign", "state"])
+        for campaign in self._campaigns.campaigns():
+            tally = self._tallies.of(campaign.slug).tally
+            for state in ("available", "held", "confirmed", "redeemed"):
+                family.add_metric([campaign.slug, state], getattr(tally, state))
+        return family
+
+
+def exposition(collector: HeadgateCollector) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return generate_latest(registry)
+
+
+def _requests(snapshots: list[Snapshot]) -> Metric:
+    name = "headgate_requests_total"
+    family = CounterMetricFamily(name, METRICS[name], labels=["plane", "route", "outcome"])
+    for snapshot in snapshots:
+        for route, outcome, count in snapshot.requests:
+            family.add_metric([snapshot.plane, route, outcome], count)
+    return family
+
+
+def _claims(snapshots: list[Snapshot]) -> Metric:
+    name = "headgate_claims_total"
+    sums: dict[tuple[str, str], int] = {}
+    for snapshot in snapshots:
+        for campaign, outcome, count in snapshot.claims:
+            sums[campaign, outcome] = sums.get((campaign, outcome), 0) + count
+    family = CounterMetricFamily(name, METRICS[name], labels=["campaign", "outcome"])
+    for labels, count in sums.items():
+        family.add_metric(labels, count)
+    return family
+
+
+def _histogram(name: str, bounds: tuple[float, ...], snapshots: list[Snapshot]) -> Metric:
+    counts, total = [0] * (len(bounds) + 1), 0.0
+    for snapshot in snapshots:
+        observed, value = snapshot.histograms.get(name, ([], 0.0))
+        # Counts of a program with other buckets cannot be shown in these.
+        if len(observed) == len(counts):
+            counts = [a + b for a, b in zip(counts, observed, strict=True)]
+            total += value
+    ends = [*(str(float(bound)) for bound in bounds), "+Inf"]
+    return HistogramMetricFamily(
+        name, METRICS[name], buckets=list(zip(ends, accumulate(counts), strict=True)), sum_value=total
+    )

@@ -1,0 +1,1 @@
+"""HTTP without business: requests in, answers out."""

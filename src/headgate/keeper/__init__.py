@@ -1,0 +1,1 @@
+"""The keeper: what must be done once, by whoever holds the lease."""

@@ -1,0 +1,124 @@
+"""The keeper's turn: publish what the edge serves.
+
+Every duty is idempotent and starts from what the ledger says, so that a keeper that was killed leaves
+nothing to repair.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import structlog
+
+from ..domain.campaign import Phase
+from ..ports.clock import Clock
+from ..ports.ledger import CampaignLedger, ClaimLedger, Lease, LeaseLedger, LedgerError
+from ..services.publishing import Publication
+from ..services.stock import StockBoard
+
+LEASE = "keeper"
+LEASE_TTL_MS = 5_000
+"""After a kill another keeper takes over within this time."""
+
+TURN_S = 0.5
+"""Published state is at most this much older than the ledger, plus the time of a turn."""
+
+REFUSING = frozenset({Phase.SOLD_OUT, Phase.CLOSED, Phase.PAUSED, Phase.SCHEDULED})
+"""Phases in which the edge may refuse every claim by itself: the flag file exists and names the phase."""
+
+_log = structlog.get_logger("headgate.keeper")
+
+
+class Keeper:
+    """One process's try at being the keeper; `turn` is called every TURN_S.
+
+    Files in `public_dir`: `state/SLUG.json` and `.json.gz` (the state answer), `flags/SLUG.closed` (one
+    line, the phase that refuses; absent while claims are taken).
+    """
+
+    def __init__(
+        self,
+        campaigns: CampaignLedger,
+        claims: ClaimLedger,
+        leases: LeaseLedger,
+        clock: Clock,
+        public_dir: Path,
+        holder: str,
+    ) -> None:
+        self._campaigns = campaigns
+        self._claims = claims
+        self._leases = leases
+        self._clock = clock
+        self._state_dir = public_dir / "state"
+        self._flag_dir = public_dir / "flags"
+        self._holder = holder
+        self._lease: Lease | None = None
+        self._publications: dict[int, Publication] = {}
+        self._written: dict[Path, bytes] = {}
+        self._failing = False
+
+    def turn(self) -> bool:
+        """One round; False where another keeper holds the lease.  Never raises for a store or disk that fails."""
+        try:
+            self._lease = self._leases.acquire(LEASE, self._holder, LEASE_TTL_MS)
+            if self._lease is None:
+                self._written.clear()
+                return False
+            self._publish()
+            self._failing = False
+        except (LedgerError, OSError) as error:
+            if not self._failing:
+                _log.error("keeper_turn_failed", error=str(error))
+            self._failing = True
+        return True
+
+    def stop(self) -> None:
+        """Give the lease back, so that the next keeper need not wait for it to expire."""
+        if self._lease is not None:
+            try:
+                self._leases.release(self._lease)
+            except LedgerError as error:
+                _log.error("lease_not_released", error=str(error))
+
+    def _publish(self) -> None:
+        versions = self._claims.versions()
+        for campaign_id, version in versions.items():
+            publication = self._publications.get(campaign_id)
+            if publication is None or publication.campaign.version != version:
+                publication = Publication(self._campaigns.campaign_by_id(campaign_id), StockBoard())
+                self._publications[campaign_id] = publication
+            publication.board.learn(self._claims.stock_of(campaign_id))
+            self._publish_one(publication)
+
+    def _publish_one(self, publication: Publication) -> None:
+        slug = publication.campaign.slug
+        now_ms = self._clock.now_ms()
+        document, compressed = publication.document(now_ms)
+        self._write(self._state_dir / f"{slug}.json", document)
+        if compressed:
+            self._write(self._state_dir / f"{slug}.json.gz", compressed)
+        flag = self._flag_dir / f"{slug}.closed"
+        phase = publication.phase(now_ms)
+        if phase in REFUSING:
+            self._write(flag, f"{phase}\n".encode())
+        else:
+            self._written.pop(flag, None)
+            flag.unlink(missing_ok=True)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Atomically, and only where it changed: a reader sees the old file or the new one, never a part."""
+        if self._written.get(path) == content and path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), 0o644)
+                file.write(content)
+            Path(temporary).replace(path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        self._written[path] = content

@@ -1,0 +1,177 @@
+"""One simulated worker process and its ledger thread."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims
+from ...participant.claims import ClaimForm
+from ...ports.ledger import LedgerBroken, LedgerInDoubt, LedgerUnavailable
+from ...services.book import REFRESH_S, CampaignBook, News, Refresher
+from ...services.claiming import ClaimDesk
+from ...services.ledger_thread import RunnerWriter
+from ...services.stock import StockBoard
+from .faults import FaultyConnection
+from .judge import Judge
+from .scenario import Scenario, SeededEntropy, Silence, SimulatedClock
+
+
+class Surroundings(Protocol):
+    """What a worker finds in its world; `make_*` are the parts under test."""
+
+    rng: random.Random
+    loop: asyncio.AbstractEventLoop
+    scenario: Scenario
+    path: Path
+    authority: SimulatedClock
+    entropy: SeededEntropy
+    campaigns: SqlCampaigns
+    judge: Judge
+    control: str
+    make_gate: Callable[..., MemoryGate]
+    make_desk: Callable[..., ClaimDesk]
+    make_claims: Callable[..., SqliteClaims]
+
+    def delay(self) -> float: ...
+
+    def pick_fault(self) -> str | None: ...
+
+
+class WorkerDied(Exception):
+    """The connection to a worker broke; the client cannot know what became of its request."""
+
+
+class SimulatedRunner:
+    """The ledger thread: one job at a time, after a delay, with failures around and inside it."""
+
+    def __init__(self, world: Surroundings, worker: Worker) -> None:
+        self._world = world
+        self._worker = worker
+        self._busy_until = 0.0
+
+    def run(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        world = self._world
+        start = max(self._busy_until, world.loop.time()) + world.delay()
+        self._busy_until = start
+        world.loop.call_at(start, self._work, job, done)
+
+    def _work(self, job: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        world, worker = self._world, self._worker
+        if not worker.alive or worker.runner is not self:
+            return
+        fault = world.pick_fault()
+        if fault == "crash_before":
+            worker.kill()
+            return
+        if fault == "statement":
+            worker.connection.arm(world.rng)
+        result: Any
+        try:
+            if fault == "unavailable":
+                raise LedgerUnavailable("injected")
+            if fault == "doubt_before":
+                raise LedgerInDoubt("injected")
+            result = job()
+            if fault == "doubt_after":
+                raise LedgerInDoubt("injected")
+            if fault == "broken_after":
+                raise LedgerBroken("injected")
+        except Exception as error:  # noqa: BLE001 -- as the real thread does
+            result = error
+        worker.connection.disarm()
+        world.judge.after_commit(world.loop.time(), world.control)
+        if fault == "crash_after":
+            worker.kill()
+            return
+        world.loop.call_later(world.delay(), self._deliver, done, result)
+
+    def _deliver(self, done: Callable[[Any], None], result: Any) -> None:
+        if self._worker.alive and self._worker.runner is self:
+            done(result)
+
+
+class Worker:
+    """One process: everything in it is lost when it is killed."""
+
+    def __init__(self, world: Surroundings, number: int) -> None:
+        self._world = world
+        self.number = number
+        self.alive = False
+        self.connection: FaultyConnection
+        # In order of arrival: a set would break connections in another order with every run.
+        self._requests: dict[asyncio.Future[Any], None] = {}
+
+    def start(self) -> None:
+        world = self._world
+        rng = world.rng
+        self.clock = SimulatedClock(world.loop, rng.randint(-world.scenario.skew_ms, world.scenario.skew_ms))
+        exclusive = world.scenario.workers == 1
+        claims = world.make_claims(world.path, world.authority, world.entropy)
+        self.connection = FaultyConnection(claims._connection)
+        claims._connection = self.connection  # type: ignore[assignment]
+        self._claims = claims
+        board = StockBoard()
+        self.gate = world.make_gate(board, exclusive=exclusive)
+        self._refresher = Refresher(world.campaigns, claims, self.clock, exclusive=exclusive)
+        self.book = CampaignBook(board, self.gate)
+        self.runner = SimulatedRunner(world, self)
+        self.desk = world.make_desk(
+            world.loop,
+            RunnerWriter(claims, self.runner),
+            self.gate,
+            board,
+            Silence(),
+            self._refresher.read_again,
+            self.kill,
+        )
+        self.form = ClaimForm(self.desk, self.gate, Silence(), b"k" * 32)
+        self.alive = True
+        for news in self._refresher.look():
+            self.book.take(news)
+        world.loop.call_later(REFRESH_S, self._look, claims)
+
+    def _look(self, claims: SqliteClaims) -> None:
+        """The watcher's turn; what it read is taken over a little later, as by another thread."""
+        if not self.alive or self._claims is not claims:
+            return
+        for news in self._refresher.look():
+            self._world.loop.call_later(self._world.delay(), self._take, claims, news)
+        self._world.loop.call_later(REFRESH_S, self._look, claims)
+
+    def _take(self, claims: SqliteClaims, news: News) -> None:
+        if self.alive and self._claims is claims:
+            self.book.take(news)
+
+    def kill(self) -> None:
+        """kill -9: memory is gone, connections break, another process starts after a while."""
+        if not self.alive:
+            return
+        self.alive = False
+        self.connection.close()
+        for request in self._requests:
+            if not request.done():
+                request.set_exception(WorkerDied())
+        self._requests.clear()
+        self._world.loop.call_later(self._world.rng.uniform(0.2, 2.0), self.start)
+
+    async def call(self, handler: Callable[[], Any]) -> Any:
+        """What a client sees of a request: its answer, or a broken connection."""
+        if not self.alive:
+            raise WorkerDied
+        broken: asyncio.Future[Any] = self._world.loop.create_future()
+        self._requests[broken] = None
+        task = self._world.loop.create_task(handler())
+        try:
+            await asyncio.wait([task, broken], return_when=asyncio.FIRST_COMPLETED)
+            if broken.done():
+                task.cancel()
+                raise WorkerDied
+            return task.result()
+        finally:
+            self._requests.pop(broken, None)
+            if broken.done():
+                broken.exception()

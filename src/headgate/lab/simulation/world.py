@@ -1,0 +1,220 @@
+"""One simulated campaign: its workers, its people, its operator, and everything that goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims, open_engine
+from ...domain.campaign import Campaign, Control
+from ...domain.claim import Granted
+from ...domain.outcome import Refusal
+from ...participant.claims import ClaimBody
+from ...services.claiming import ClaimDesk
+from ...services.sessions import Session
+from .judge import Answer, Judge, Violation
+from .scenario import FAULTS, START_MS, WINDOW_MS, Scenario, SeededEntropy, SimulatedClock
+from .worker import Worker, WorkerDied
+
+SLUG = "sim"
+RETRY_MAX = 60
+"""Tries of one person for a definite answer; each waits, so that a crashed worker has come back meanwhile."""
+
+PROBE_MS = 8_000
+"""A stranger needs this much of the window to be sure of an answer other than `closed`."""
+
+SETTLE_S = 6.0
+"""Longer than a restart, a refresh and the slowest step together."""
+
+
+class World:
+    """`make_*` are the parts under test; a test plants a bug by passing another one."""
+
+    def __init__(
+        self,
+        seed: int,
+        template: Path,
+        directory: Path,
+        loop: asyncio.AbstractEventLoop,
+        make_gate: Callable[..., MemoryGate] = MemoryGate,
+        make_desk: Callable[..., ClaimDesk] = ClaimDesk,
+        make_claims: Callable[..., SqliteClaims] = SqliteClaims,
+    ) -> None:
+        self.rng = random.Random(seed)
+        self.loop = loop
+        self.scenario = Scenario.of(self.rng)
+        self.make_gate, self.make_desk, self.make_claims = make_gate, make_desk, make_claims
+        self.path = directory / "ledger.db"
+        shutil.copyfile(template, self.path)
+        self.authority = SimulatedClock(loop)
+        self.entropy = SeededEntropy(self.rng)
+        self._engine = open_engine(self.path)
+        self.campaigns = SqlCampaigns(self._engine, self.authority)
+        self.control = "active"
+        self.faults_on = True
+        self.answers: list[Answer] = []
+        self.workers: list[Worker] = []
+
+    def delay(self) -> float:
+        """Seconds that a step takes: mostly short, sometimes very long."""
+        return self.rng.uniform(0.5, 3.0) if self.rng.random() < 0.03 else self.rng.uniform(0.0005, 0.02)
+
+    def pick_fault(self) -> str | None:
+        if not self.faults_on or self.rng.random() >= self.scenario.fault_rate:
+            return None
+        return self.rng.choice(FAULTS)
+
+    async def run(self) -> None:
+        """Raises Violation."""
+        campaign = self._create()
+        self.judge = Judge(self.path, campaign.opens_at_ms, campaign.closes_at_ms, self.scenario.per_person)
+        self.workers = [Worker(self, number) for number in range(self.scenario.workers)]
+        for worker in self.workers:
+            worker.start()
+        chaos = [self.loop.create_task(self._operate()), self.loop.create_task(self._erase_gates())]
+        people = [self._person(number) for number in range(self.scenario.persons)]
+        await asyncio.gather(*people)
+        for task in chaos:
+            task.cancel()
+        await asyncio.gather(*chaos, return_exceptions=True)
+        await self._what_is_left_can_be_had()
+        self.judge.after_commit(self.loop.time(), self.control)
+        self.judge.verdict(self.answers)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.alive:
+                worker.connection.close()
+        self.judge.close()
+        self._engine.dispose()
+
+    def _create(self) -> Campaign:
+        """Fill in the campaign that the template holds; a copy of a file is faster than migrating anew."""
+        opens_ms = START_MS + self.rng.randint(0, 3_000)
+        with self._engine.execution_options(immediate=True).begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO campaign (id, slug, kind, title, opens_at, closes_at, utc_offset_s, per_person, rehearsal,"
+                " verification, control, version, created_at) VALUES (1, ?, 'first_come', '{}', ?, ?, 0, ?, 0, 'none',"
+                " 'active', 1, 0)",
+                (SLUG, opens_ms, opens_ms + WINDOW_MS, self.scenario.per_person),
+            )
+            for code, units in self.scenario.pools.items():
+                connection.exec_driver_sql(
+                    "INSERT INTO pool (campaign_id, code, label, capacity, remaining, version)"
+                    " VALUES (1, ?, '{}', ?, ?, 1)",
+                    (code, units, units),
+                )
+        return self.campaigns.campaign(SLUG)
+
+    async def _operate(self) -> None:
+        """Now and then the operator pauses, resumes or adds stock."""
+        while True:
+            await asyncio.sleep(self.rng.uniform(1.0, 8.0))
+            if self.rng.random() < 0.5:
+                paused = self.control == "active"
+                control = Control.PAUSED if paused else Control.ACTIVE
+                self.campaigns.control(SLUG, control, command="pause" if paused else "resume", actor="sim")
+                self.control = str(control)
+            else:
+                pool = self.rng.choice(list(self.scenario.pools))
+                self.campaigns.topup(SLUG, pool, self.rng.randint(1, 3), actor="sim")
+            self.judge.after_commit(self.loop.time(), self.control)
+
+    async def _erase_gates(self) -> None:
+        while True:
+            await asyncio.sleep(self.rng.uniform(0.5, 6.0))
+            if self.faults_on and self.scenario.fault_rate:
+                self.rng.choice(self.workers).gate.forget(1)
+
+    async def _person(self, number: int) -> None:
+        """Wants a place, asks until the answer is definite, asks again, cancels, is sent twice by the network."""
+        rng = self.rng
+        person = rng.randbytes(16)
+        await asyncio.sleep(rng.uniform(0.0, 6.0))
+        for intent in range(self.scenario.per_person + (rng.random() < self.scenario.repeats)):
+            pool = rng.choice(list(self.scenario.pools))
+            key = f"{number}-{intent}" if rng.random() < self.scenario.keyed else None
+            granted = await self._insist(person, pool, key)
+            if granted is not None and rng.random() < 0.2:
+                await self._cancel(person, granted.claim.id)
+                if key is not None:
+                    await self._ask(person, pool, key)
+
+    async def _insist(self, person: bytes, pool: str, key: str | None) -> Granted | None:
+        """Ask until somebody says yes or no; what is in doubt is asked again, as a browser does."""
+        for _ in range(RETRY_MAX):
+            twins = [self._ask(person, pool, key)]
+            if self.rng.random() < self.scenario.repeats:
+                twins.append(self._ask(person, pool, key))
+            for decision in await asyncio.gather(*twins):
+                if isinstance(decision, Granted):
+                    return decision
+                if isinstance(decision, Refusal) and decision.outcome in ("sold_out", "limit_reached", "closed"):
+                    return None
+            await asyncio.sleep(self.rng.uniform(0.05, 1.5))
+        return None
+
+    async def _ask(self, person: bytes, pool: str, key: str | None) -> Granted | Refusal | None:
+        worker = self.rng.choice(self.workers)
+        await asyncio.sleep(self.delay())
+        sent_at = self.loop.time()
+        try:
+            decision: Granted | Refusal = await worker.call(partial(self._handle, worker, person, pool, key))
+        except WorkerDied:
+            return None
+        await asyncio.sleep(self.delay() / 4)
+        granted = decision if isinstance(decision, Granted) else None
+        answer = Answer(
+            person=person,
+            pool=pool,
+            key=key,
+            body=pool,
+            sent_at=sent_at,
+            answered_at=self.loop.time(),
+            outcome=str(decision.outcome) if isinstance(decision, Refusal) else "granted",
+            claim_id=granted.claim.id if granted else None,
+            code=granted.claim.code if granted else None,
+            made=granted is not None and not granted.repeated,
+        )
+        self.judge.told(answer)
+        self.answers.append(answer)
+        return decision
+
+    async def _handle(self, worker: Worker, person: bytes, pool: str, key: str | None) -> Granted | Refusal:
+        """What the participant's route does with a request that has been read."""
+        entry = worker.book.get(SLUG)
+        assert entry is not None, "a worker begins with the campaigns of the ledger"
+        session = Session(person, verified=False, synthetic=False)
+        early = worker.form.refuse_early(entry, session, worker.clock.now_ms())
+        if early is not None:
+            return early
+        asked = worker.form.ask(entry, session, pool, key, ClaimBody(pool))
+        return asked if isinstance(asked, Granted | Refusal) else await asked
+
+    async def _cancel(self, person: bytes, claim_id: str) -> None:
+        worker = self.rng.choice(self.workers)
+        try:
+            await worker.call(partial(self._cancel_at, worker, person, claim_id))
+        except WorkerDied:
+            return
+
+    async def _cancel_at(self, worker: Worker, person: bytes, claim_id: str) -> None:
+        await worker.desk.cancel(1, person, claim_id)
+
+    async def _what_is_left_can_be_had(self) -> None:
+        """Once nothing fails any more, a stranger gets a unit of every pool that has one."""
+        self.faults_on = False
+        if self.control != Control.ACTIVE:
+            self.campaigns.control(SLUG, Control.ACTIVE, command="resume", actor="sim")
+            self.control = str(Control.ACTIVE)
+        await asyncio.sleep(SETTLE_S)
+        for pool, units in self.judge.remaining().items():
+            time_left_ms = START_MS + WINDOW_MS - self.authority.now_ms() - 2 * self.scenario.skew_ms
+            if units and time_left_ms > PROBE_MS:
+                granted = await self._insist(self.rng.randbytes(16), pool, None)
+                if granted is None and self.judge.remaining()[pool]:
+                    raise Violation(f"X2 pool {pool} has {units} units that nobody can get")

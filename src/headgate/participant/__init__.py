@@ -1,0 +1,1 @@
+"""The participant plane: everything that the public talks to."""

@@ -1,0 +1,18 @@
+"""Answers that several routes give."""
+
+from __future__ import annotations
+
+from ..domain.outcome import Outcome, Refusal
+from ..http.problem import Answer, Headers, problem
+
+PERSONAL: Headers = [("content-type", "application/json"), ("cache-control", "no-store")]
+
+CROSS_SITE = Refusal(Outcome.REFUSED, "This request comes from another site's page.", reason="cross_site")
+
+
+def rate_limited(wait_s: float) -> Answer:
+    return problem(
+        Refusal(
+            Outcome.RATE_LIMITED, "Too many requests from this address; please wait.", retry_after_s=int(wait_s) + 1
+        )
+    )

@@ -1,0 +1,155 @@
+"""The RSGI application of the participant plane: finds the route, applies limits, counts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+
+import structlog
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
+
+from ..domain.outcome import STORE_UNAVAILABLE, UNKNOWN_CAMPAIGN, Outcome, Refusal
+from ..http.problem import Answer, problem
+from ..ports.ledger import LedgerError
+from .answers import rate_limited
+from .api import Api
+from .claim_route import ClaimRoute
+from .forms import Forms
+from .plane import Plane
+from .protocol import Responder, Scope
+
+_log = structlog.get_logger("headgate.participant")
+
+NO_ROUTE = Refusal(Outcome.NOT_FOUND, "There is nothing at this path.", reason="no_route")
+BAD_BYTES = Refusal(Outcome.INVALID, "The request holds bytes that are no text.", reason="bad_bytes")
+FAULT = Refusal(Outcome.UNKNOWN, "Something failed on our side; it was noted.", reason="fault", retry_after_s=5)
+_METHOD = Refusal(Outcome.INVALID, "This path does not take this method.", reason="method")
+
+_ALIVE = Answer(200, [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")], b"ok\n")
+
+Handler = Callable[[Scope, Responder, str, str], Awaitable[Answer]]
+"""(scope, responder, slug, rest of the path after the slug) -> answer"""
+
+Methods = Mapping[str, Handler]
+
+_CAMPAIGNS = "/api/v1/campaigns/"
+_PAGES = "/c/"
+
+
+@lru_cache(maxsize=64)
+def _method_refused(allow: str) -> Answer:
+    refused = problem(_METHOD)
+    return Answer(refused.status, [*refused.headers, ("allow", allow)], refused.body, refused.outcome)
+
+
+class ParticipantApp:
+    """`wire` makes the plane on the worker's event loop, before the first request."""
+
+    def __init__(self, wire: Callable[[asyncio.AbstractEventLoop], Plane]) -> None:
+        self._wire = wire
+        self._plane: Plane
+        self._claim: ClaimRoute
+        self._campaign_routes: dict[str, tuple[str, Methods]] = {}
+        self._page_routes: dict[str, tuple[str, Methods]] = {}
+        self._claim_route: tuple[str, Methods] = ("claim", {})
+        self._sessions_route: tuple[str, Methods] = ("sessions", {})
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._plane = self._wire(loop)
+        api, forms = Api(self._plane), Forms(self._plane)
+        self._claim = ClaimRoute(self._plane)
+        self._sessions_route = ("sessions", {"POST": api.session})
+        self._campaign_routes = {
+            "": ("state", {"GET": api.state}),
+            "pools": ("pools", {"GET": api.pools}),
+            "claims": ("claims", {"POST": self._unknown_claims}),
+            "claims/mine": ("mine", {"GET": api.mine}),
+        }
+        self._claim_route = ("claim", {"DELETE": api.cancel})
+        self._page_routes = {
+            "": ("page", {"GET": forms.page, "POST": forms.claim}),
+            "mine": ("page_mine", {"GET": forms.mine}),
+            "cancel": ("page_cancel", {"POST": forms.cancel}),
+        }
+
+    async def _unknown_claims(self, _scope: Scope, _responder: Responder, _slug: str, _rest: str) -> Answer:
+        """Claims on a campaign that exists go to `ClaimRoute`; what comes here names one that does not."""
+        return problem(UNKNOWN_CAMPAIGN)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._plane.close()
+
+    async def __rsgi__(self, scope: Scope, responder: Responder) -> None:
+        if scope.proto != "http":
+            raise ValueError(f"this listener serves http, not {scope.proto}")
+        entry = self._plane.book.by_claim_path.get(scope.path)
+        if entry is not None and scope.method == "POST":
+            try:
+                await self._claim(scope, responder, entry)
+            except ProtocolClosed:
+                return
+            except UnicodeDecodeError:
+                _respond(responder, problem(BAD_BYTES))
+            except Exception:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+                _log.exception("request_failed", route="claims")
+                _respond(responder, problem(FAULT))
+            return
+        started = time.perf_counter()
+        route, methods, slug, rest = self._find(scope.path)
+        try:
+            answer = await self._answer(scope, responder, methods, slug, rest)
+        except LedgerError as error:
+            _log.error("ledger_failed", route=route, error=str(error))
+            answer = problem(STORE_UNAVAILABLE)
+        except ProtocolClosed:
+            # The client left in the middle of its body, so there is nobody to answer.
+            return
+        except UnicodeDecodeError:
+            answer = problem(BAD_BYTES)
+        except Exception:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+            _log.exception("request_failed", route=route)
+            answer = problem(FAULT)
+        _respond(responder, answer)
+        self._plane.telemetry.request(route, answer.outcome, time.perf_counter() - started)
+
+    def _find(self, path: str) -> tuple[str, Methods | None, str, str]:
+        """Route, its methods or None, slug, rest of the path."""
+        if path.startswith(_CAMPAIGNS):
+            slug, _, rest = path[len(_CAMPAIGNS) :].partition("/")
+            found = self._campaign_routes.get(rest)
+            if found is None and rest.startswith("claims/") and rest.count("/") == 1:
+                found = self._claim_route
+        elif path.startswith(_PAGES):
+            slug, _, rest = path[len(_PAGES) :].partition("/")
+            found = self._page_routes.get(rest)
+        elif path == "/api/v1/sessions":
+            slug = rest = ""
+            found = self._sessions_route
+        else:
+            return path[1:] if path in ("/livez", "/readyz") else "none", None, "", ""
+        return (*found, slug, rest) if found is not None else ("none", None, "", "")
+
+    async def _answer(
+        self, scope: Scope, responder: Responder, methods: Methods | None, slug: str, rest: str
+    ) -> Answer:
+        plane = self._plane
+        if methods is None and scope.path in ("/livez", "/readyz"):
+            return _ALIVE
+        address = plane.addresses.of(scope.client, scope.headers.get("x-forwarded-for"))
+        wait_s = plane.limiter.wait_s(address, time.monotonic())
+        if wait_s:
+            return rate_limited(wait_s)
+        if methods is None:
+            return problem(NO_ROUTE)
+        method = scope.method
+        handler = methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allow = [*methods, "HEAD"] if "GET" in methods else [*methods]
+            return _method_refused(", ".join(allow))
+        return await handler(scope, responder, slug, rest)
+
+
+def _respond(responder: Responder, answer: Answer) -> None:
+    responder.response_bytes(answer.status, answer.headers, answer.body)

@@ -1,0 +1,28 @@
+"""What the server (RSGI, https://github.com/emmett-framework/granian/blob/master/docs/spec/RSGI.md) hands over."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..http.bodies import BodyReader
+from ..http.problem import Headers
+
+
+class RequestHeaders(Protocol):
+    def get(self, name: str) -> str | None: ...
+
+    def get_all(self, name: str) -> list[str]: ...
+
+
+class Scope(Protocol):
+    proto: str
+    path: str
+    query_string: str
+    method: str
+    client: str
+    scheme: str
+    headers: RequestHeaders
+
+
+class Responder(BodyReader, Protocol):
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None: ...

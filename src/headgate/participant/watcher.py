@@ -1,0 +1,62 @@
+"""A worker's second thread: brings changes of campaigns and stock to the event loop, publishes metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from ..ports.ledger import LedgerError
+from ..services.book import REFRESH_S, CampaignBook, Refresher
+
+METRICS_EVERY_S = 1.0
+
+_log = structlog.get_logger("headgate.participant")
+
+
+class Watcher:
+    """`refresher` belongs to this thread alone; `publish_metrics` is called about once a second."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        refresher: Refresher,
+        book: CampaignBook,
+        publish_metrics: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._refresher = refresher
+        self._book = book
+        self._publish_metrics = publish_metrics
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        """Load everything once, before the first request, then watch.  Raises LedgerError."""
+        for news in self._refresher.look():
+            self._book.take(news)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        failing = False
+        metrics_due = time.monotonic()
+        while not self._stopping.wait(REFRESH_S):
+            try:
+                for news in self._refresher.look():
+                    self._loop.call_soon_threadsafe(self._book.take, news)
+                failing = False
+            except LedgerError as error:
+                # What is known stays in use; the first failure of a row is said, not each of them.
+                if not failing:
+                    _log.error("refresh_failed", error=str(error))
+                failing = True
+            if time.monotonic() >= metrics_due:
+                metrics_due += METRICS_EVERY_S
+                self._publish_metrics()

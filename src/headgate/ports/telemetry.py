@@ -1,0 +1,34 @@
+"""What is counted, and the names under which it is published.
+
+Failure policy: telemetry that fails is dropped and counted; it never fails a request.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+METRICS: dict[str, str] = {
+    "headgate_requests_total": "Requests by plane, route and outcome.",
+    "headgate_request_seconds": "Time from the first byte handled to the answer (seconds).",
+    "headgate_claims_total": "Decisions about claims by campaign and outcome.",
+    "headgate_stock": "Units of a campaign by state (available, held, confirmed, redeemed).",
+    "headgate_batch_size": "Claims that went to the ledger together.",
+    "headgate_gate_seconds": "Time of one decision of the gate, sampled (seconds).",
+    "headgate_ledger_commit_seconds": "Time of one batch from dispatch to its committed answer (seconds).",
+    "headgate_concurrency_limit": "Claims that may be in progress in one worker.",
+    "headgate_inflight": "Claims in progress.",
+}
+
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+GATE_BUCKETS = (0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_1, 0.001, 0.01, 0.1)
+SIZE_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 512)
+
+
+class Telemetry(Protocol):
+    def request(self, route: str, outcome: str, seconds: float) -> None: ...
+
+    def claim(self, campaign: str, outcome: str) -> None: ...
+
+    def gate(self, seconds: float) -> None: ...
+
+    def batch(self, size: int, seconds: float) -> None: ...

@@ -1,0 +1,125 @@
+"""The campaign book: every campaign as one worker knows it, at most a second old."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from ..domain.campaign import Campaign, Control
+from ..ports.clock import Clock
+from ..ports.gate import Gate
+from ..ports.ledger import CampaignLedger, ClaimLedger, PoolStock
+from .publishing import Publication
+from .stock import StockBoard
+
+REFRESH_S = 0.25
+"""How often the ledger is asked for changes; with the time of a read it stays well under a second."""
+
+
+class Entry:
+    """A campaign with what the claim path needs at hand."""
+
+    def __init__(self, campaign: Campaign, board: StockBoard) -> None:
+        self.campaign = campaign
+        self.pool_ids = {pool.code: pool.id for pool in campaign.pools}
+        self.publication = Publication(campaign, board)
+        self._board = board
+        self._active = campaign.control is Control.ACTIVE
+
+    def takes_claims(self, now_ms: int) -> bool:
+        """Whether the phase is `open`: asked for every claim, so it is kept to comparisons."""
+        campaign = self.campaign
+        return (
+            self._active
+            and campaign.opens_at_ms <= now_ms < campaign.closes_at_ms
+            and not self._board.sold_out(campaign.id)
+        )
+
+
+class News(msgspec.Struct, frozen=True):
+    """What a look at the ledger found.
+
+    `campaign` is set where it is new or was changed, `persons` where the gate is to be rebuilt for it.
+    """
+
+    campaign_id: int
+    stock: list[PoolStock]
+    campaign: Campaign | None = None
+    persons: list[bytes] | None = None
+
+
+class CampaignBook:
+    """Entries by slug, with the gate and the stock board that go with them.  Owned by one event loop."""
+
+    def __init__(self, board: StockBoard, gate: Gate) -> None:
+        self._board = board
+        self._gate = gate
+        self._entries: dict[str, Entry] = {}
+        self.by_claim_path: dict[str, Entry] = {}
+        """Entries by the path that claims are posted to."""
+
+    def get(self, slug: str) -> Entry | None:
+        return self._entries.get(slug)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def take(self, news: News) -> None:
+        """Take over what a look found; what is older than the known is ignored."""
+        self._board.learn(news.stock)
+        if news.persons is not None:
+            self._gate.rebuild(news.campaign_id, news.persons)
+        if news.campaign is None:
+            return
+        known = self._entries.get(news.campaign.slug)
+        if known is None or known.campaign.version < news.campaign.version:
+            entry = Entry(news.campaign, self._board)
+            self._entries[news.campaign.slug] = entry
+            self.by_claim_path[f"/api/v1/campaigns/{news.campaign.slug}/claims"] = entry
+
+
+class Refresher:
+    """Looks for what changed in the ledger.  `look` blocks and belongs to one thread; `read_again` may be
+    called from another.
+    """
+
+    def __init__(self, campaigns: CampaignLedger, claims: ClaimLedger, clock: Clock, *, exclusive: bool) -> None:
+        self._campaigns = campaigns
+        self._claims = claims
+        self._clock = clock
+        self._exclusive = exclusive
+        self._versions: dict[int, int] = {}
+        self._doubtful: deque[int] = deque()
+
+    def read_again(self, campaign_id: int) -> None:
+        """A commit of this campaign is in doubt, so that its stock is not known any more."""
+        self._doubtful.append(campaign_id)
+
+    def look(self) -> list[News]:
+        """News since the last look.  Raises LedgerError; what was not read is read by the next look."""
+        news = [
+            self._campaign_news(campaign_id)
+            for campaign_id, version in self._claims.versions().items()
+            if self._versions.get(campaign_id) != version
+        ]
+        while self._doubtful:
+            campaign_id = self._doubtful[0]
+            news.append(News(campaign_id, self._claims.stock_of(campaign_id)))
+            self._doubtful.popleft()
+        # A worker that makes all claims learns stock from its own commits.
+        if not self._exclusive and self._claims.changed():
+            news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in self._versions]
+        return news
+
+    def _campaign_news(self, campaign_id: int) -> News:
+        campaign = self._campaigns.campaign_by_id(campaign_id)
+        persons = None
+        # Only for a gate that can know everybody, and not for a campaign that is over: whoever still
+        # asks there is looked up.
+        if self._exclusive and campaign_id not in self._versions and campaign.closes_at_ms > self._clock.now_ms():
+            persons = self._claims.persons_of(campaign_id)
+        news = News(campaign_id, self._claims.stock_of(campaign_id), campaign, persons)
+        self._versions[campaign_id] = campaign.version
+        return news

@@ -1,0 +1,128 @@
+"""The claim desk: takes claims, puts them to the ledger in batches, answers after the commit.
+
+Micro-batching: what arrives while one batch is under way waits in a list and goes together with the
+next.  Batches grow with load by themselves; there is no timer, and at low load a request goes alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+
+from ..domain.claim import Claim, ClaimRequest, Granted
+from ..domain.outcome import STORE_UNAVAILABLE, UNKNOWN, Refusal
+from ..ports.gate import Gate
+from ..ports.ledger import BatchResult, LedgerBroken, LedgerUnavailable, LedgerWriter
+from ..ports.telemetry import Telemetry
+from .stock import StockBoard
+
+BATCH_MAX = 512
+"""Claims in one transaction: bounds how long it holds the write lock and how many a crash leaves in doubt."""
+
+Decision = Granted | Refusal
+
+_log = structlog.get_logger("headgate.claims")
+
+
+class ClaimDesk:
+    """Owned by one event loop.  The caller bounds how many requests wait (the admission permits)."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        writer: LedgerWriter,
+        gate: Gate,
+        board: StockBoard,
+        telemetry: Telemetry,
+        on_doubt: Callable[[int], None],
+        on_broken: Callable[[], None],
+    ) -> None:
+        """`on_doubt` is called with a campaign's id when a commit is in doubt, `on_broken` when storage failed."""
+        self._loop = loop
+        self._writer = writer
+        self._gate = gate
+        self._board = board
+        self._telemetry = telemetry
+        self._on_doubt = on_doubt
+        self._on_broken = on_broken
+        self._waiting: list[tuple[ClaimRequest, bool, asyncio.Future[Decision]]] = []
+        self._under_way = False
+        self._failing = False
+
+    def submit(self, request: ClaimRequest, *, fresh: bool) -> asyncio.Future[Decision]:
+        """Put a claim to the ledger; `fresh` is the gate's belief that the person has no claim yet."""
+        future: asyncio.Future[Decision] = self._loop.create_future()
+        # Before the answer is known, and whatever it will be: from here on this person may have a claim,
+        # and must not be refused by a gate that has not heard of it.
+        self._gate.learn_person(request.campaign_id, request.person)
+        self._waiting.append((request, fresh, future))
+        if not self._under_way:
+            self._under_way = True
+            # At the end of this turn of the loop, so that what arrived together goes together.
+            self._loop.call_soon(self._send)
+        return future
+
+    def cancel(self, campaign_id: int, person: bytes, claim_id: str) -> asyncio.Future[Claim | Refusal]:
+        """Cancel a person's own claim; answers after the commit."""
+        future: asyncio.Future[Claim | Refusal] = self._loop.create_future()
+        self._writer.cancel(campaign_id, person, claim_id, partial(self._cancelled, campaign_id, future))
+        return future
+
+    def _send(self) -> None:
+        batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+        requests = [item[0] for item in batch]
+        fresh = [item[1] for item in batch]
+        started = self._loop.time()
+        self._writer.confirm(requests, fresh, partial(self._settled, requests, [item[2] for item in batch], started))
+
+    def _settled(
+        self,
+        requests: Sequence[ClaimRequest],
+        futures: Sequence[asyncio.Future[Decision]],
+        started: float,
+        result: BatchResult | Exception,
+    ) -> None:
+        # The next batch goes out first, so that the ledger works while the answers are written.
+        if self._waiting:
+            self._send()
+        else:
+            self._under_way = False
+        self._telemetry.batch(len(requests), self._loop.time() - started)
+        if isinstance(result, Exception):
+            self._fail({request.campaign_id for request in requests}, futures, result)
+            return
+        self._failing = False
+        self._board.learn(result.stock)
+        for decision, future in zip(result.decisions, futures, strict=True):
+            # Whoever hung up meanwhile has cancelled the future; their claim stands.
+            if not future.done():
+                future.set_result(decision)
+
+    def _cancelled(self, campaign_id: int, future: asyncio.Future[Claim | Refusal], result: Any) -> None:
+        if isinstance(result, Exception):
+            self._fail({campaign_id}, [future], result)
+            return
+        ended, stock = result
+        self._board.learn(stock)
+        if not future.done():
+            future.set_result(ended)
+
+    def _fail(self, campaign_ids: set[int], futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
+        """Answer honestly: nothing was written, or nobody knows."""
+        unavailable = isinstance(error, LedgerUnavailable)
+        # The first failure of a row says it; a full disk would otherwise be filled with its own story.
+        if not self._failing:
+            _log.error("ledger_failed", error=str(error), kind=type(error).__name__, requests=len(futures))
+        self._failing = True
+        if not unavailable:
+            for campaign_id in campaign_ids:
+                self._on_doubt(campaign_id)
+        for future in futures:
+            if not future.done():
+                future.set_result(STORE_UNAVAILABLE if unavailable else UNKNOWN)
+        if isinstance(error, LedgerBroken):
+            self._on_broken()

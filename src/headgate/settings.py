@@ -1,0 +1,195 @@
+"""Frozen, typed configuration, parsed once.
+
+Each setting comes from the first of: a command-line option, an environment variable
+(`HEADGATE_LIMITS__PER_IP_PER_MINUTE`), the TOML file given with `--config` (or `HEADGATE_CONFIG`), the default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+PREFIX = "HEADGATE_"
+WORKERS_MAX = 64
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names it, its value and the remedy."""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a listener binds."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    per_ip_per_minute: int = 200
+    """Requests that one address may make in a minute; 0 switches the limit off."""
+    concurrency: int = 350
+    """Claims in progress per worker; more are refused at once."""
+
+
+class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    listen: str = "127.0.0.1:8001"
+
+
+class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str = ""
+    """SQLAlchemy URL; empty: the SQLite file `ledger.db` in the data directory."""
+
+
+class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str = "memory:"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    listen: str = "127.0.0.1:8000"
+    console: Console = msgspec.field(default_factory=Console)
+    data_dir: str = "headgate-data"
+    workers: int = 1
+    ledger: Ledger = msgspec.field(default_factory=Ledger)
+    gate: Gate = msgspec.field(default_factory=Gate)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose X-Forwarded-For is believed; nobody's by default."""
+    secret_file: str = ""
+    """Key file; empty: `secret.key` in the data directory, made on first start."""
+
+    @property
+    def data(self) -> Path:
+        return Path(self.data_dir)
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.data / "ledger.db"
+
+    @property
+    def secret_path(self) -> Path:
+        return Path(self.secret_file) if self.secret_file else self.data / "secret.key"
+
+    @property
+    def public_dir(self) -> Path:
+        """Files that the edge may serve to everybody."""
+        return self.data / "public"
+
+    @property
+    def run_dir(self) -> Path:
+        """Files that live only as long as the processes: metrics, process ids."""
+        return self.data / "run"
+
+    @property
+    def listen_address(self) -> Address:
+        return parse_address("listen", self.listen)
+
+    @property
+    def console_address(self) -> Address:
+        return parse_address("console.listen", self.console.listen)
+
+
+def parse_address(name: str, value: str) -> Address:
+    """HOST:PORT, with an IPv6 host in brackets.  Raises SettingsError."""
+    host, separator, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SettingsError(f"{name} is {value!r}, which is no HOST:PORT; write for example 127.0.0.1:8000")
+    return Address(host, int(port))
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in environment.items():
+        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
+            continue
+        *tables, key = name.removeprefix(PREFIX).lower().split("__")
+        if key == "trusted_proxies":
+            found[key] = [part.strip() for part in value.split(",") if part.strip()]
+            continue
+        table = found
+        for part in tables:
+            table = table.setdefault(part, {})
+        table[key] = value
+    return found
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(
+            f"the configuration file {path} cannot be read ({error.strerror}); check its path and permissions"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the configuration file {path} is no valid TOML: {error}; correct that line") from error
+
+
+def _check(settings: Settings) -> None:
+    parse_address("listen", settings.listen)
+    parse_address("console.listen", settings.console.listen)
+    if not 1 <= settings.workers <= WORKERS_MAX:
+        raise SettingsError(f"workers is {settings.workers}; give 1 to {WORKERS_MAX}")
+    if settings.limits.per_ip_per_minute < 0:
+        raise SettingsError(
+            f"limits.per_ip_per_minute is {settings.limits.per_ip_per_minute}; give 0 (off) or a positive number"
+        )
+    if settings.limits.concurrency < 1:
+        raise SettingsError(f"limits.concurrency is {settings.limits.concurrency}; give a positive number")
+    if settings.ledger.url and not settings.ledger.url.startswith("sqlite:///"):
+        raise SettingsError(
+            f"ledger.url names the scheme {settings.ledger.url.split(':', 1)[0]!r}, which this version does not serve; "
+            "leave it empty for the embedded SQLite ledger"
+        )
+    if settings.gate.url != "memory:":
+        raise SettingsError(
+            f"gate.url names the scheme {settings.gate.url.split(':', 1)[0]!r}, which this version does not serve; "
+            "use memory:"
+        )
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise SettingsError(
+                f"trusted_proxies holds {network!r}, which is no address or network ({error}); "
+                "write for example 10.0.0.0/8"
+            ) from error
+
+
+def load(
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from file, environment and `overrides` (nested like the file).  Raises SettingsError."""
+    environment = os.environ if environment is None else environment
+    if config is None and environment.get(f"{PREFIX}CONFIG"):
+        config = Path(environment[f"{PREFIX}CONFIG"])
+    merged = _read_file(config) if config else {}
+    merged = _merge(merged, _from_environment(environment))
+    merged = _merge(merged, overrides or {})
+    try:
+        settings = msgspec.convert(merged, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(
+            f"the configuration cannot be used: {error}; see the settings in docs/reference/settings.md"
+        ) from error
+    _check(settings)
+    return settings

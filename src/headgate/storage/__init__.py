@@ -1,0 +1,1 @@
+"""Implementations of the ports that keep state: each subpackage knows one engine and none of the others."""

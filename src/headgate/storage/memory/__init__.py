@@ -1,0 +1,1 @@
+"""State that lives in the process and may vanish with it."""

@@ -1,0 +1,66 @@
+"""Counts of one process, as plain dictionaries: a count on the hot path costs less than a tenth of a microsecond."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from typing import Any
+
+from ...ports.telemetry import GATE_BUCKETS, SECONDS_BUCKETS, SIZE_BUCKETS
+
+
+class _Histogram:
+    def __init__(self, buckets: tuple[float, ...]) -> None:
+        self._buckets = buckets
+        self.counts = [0] * (len(buckets) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self._buckets, value)] += 1
+        self.total += value
+
+
+class Counters:
+    """See `headgate.ports.telemetry.Telemetry`."""
+
+    def __init__(self, plane: str) -> None:
+        self._plane = plane
+        self._requests: dict[tuple[str, str], int] = defaultdict(int)
+        self._claims: dict[tuple[str, str], int] = defaultdict(int)
+        self._seconds = _Histogram(SECONDS_BUCKETS)
+        self._batch_size = _Histogram(SIZE_BUCKETS)
+        self._gate_seconds = _Histogram(GATE_BUCKETS)
+        self._commit_seconds = _Histogram(SECONDS_BUCKETS)
+        self._gauges: dict[str, float] = {}
+
+    def request(self, route: str, outcome: str, seconds: float) -> None:
+        self._requests[route, outcome] += 1
+        self._seconds.observe(seconds)
+
+    def claim(self, campaign: str, outcome: str) -> None:
+        self._claims[campaign, outcome] += 1
+
+    def gate(self, seconds: float) -> None:
+        self._gate_seconds.observe(seconds)
+
+    def batch(self, size: int, seconds: float) -> None:
+        self._batch_size.observe(size)
+        self._commit_seconds.observe(seconds)
+
+    def gauge(self, name: str, value: float) -> None:
+        self._gauges[name] = value
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything counted so far, ready for JSON; see `headgate.console.metrics` for the reader."""
+        return {
+            "plane": self._plane,
+            "requests": [[*key, count] for key, count in self._requests.items()],
+            "claims": [[*key, count] for key, count in self._claims.items()],
+            "histograms": {
+                "headgate_request_seconds": [self._seconds.counts, self._seconds.total],
+                "headgate_batch_size": [self._batch_size.counts, self._batch_size.total],
+                "headgate_gate_seconds": [self._gate_seconds.counts, self._gate_seconds.total],
+                "headgate_ledger_commit_seconds": [self._commit_seconds.counts, self._commit_seconds.total],
+            },
+            "gauges": self._gauges,
+        }

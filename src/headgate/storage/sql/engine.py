@@ -1,0 +1,65 @@
+"""The SQLAlchemy engine of the cold side."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from .schema import SCHEMA_VERSION
+from .sqlite import BUSY_TIMEOUT_S, configure, meaning
+
+
+def open_engine(path: Path) -> sa.Engine:
+    """The engine for reading; `writing(engine)` is the same for transactions that write."""
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        json_serializer=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None
+        configure(connection)
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        immediate = connection.get_execution_options().get("immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _translate(context: sa.engine.ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
+            raise meaning(error, path, committing=False) from error
+
+    return engine
+
+
+def writing(engine: sa.Engine) -> sa.Engine:
+    """The engine for transactions that take the write lock at once, so that none fails half-way."""
+    return engine.execution_options(immediate=True)
+
+
+def upgrade(engine: sa.Engine) -> None:
+    """Bring the schema to this program's version; raises SchemaTooNew where it is beyond it."""
+    with engine.connect() as connection:
+        if schema_version(connection) == SCHEMA_VERSION:
+            return
+    # Alembic takes a third of a second to import, and most starts have nothing to migrate.
+    from .migrating import migrate  # noqa: PLC0415
+
+    with writing(engine).begin() as connection:
+        migrate(connection)
+
+
+def schema_version(connection: sa.Connection) -> str | None:
+    """The version of the schema that the ledger has; None for a new file."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return version

@@ -1,0 +1,152 @@
+"""The process that writes claims for one worker.
+
+The transaction's Python would otherwise fight the event loop for the interpreter lock: every statement
+gives the lock away and then waits its turn to have it back.  In a process of its own it runs beside the
+loop, and a batch costs one message in each direction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...domain.claim import ClaimRequest
+from ...ports.ledger import Cancelled, ClaimLedger, LedgerBroken, Settled
+from .wire import (
+    LENGTH,
+    CancelCall,
+    CancelReply,
+    ConfirmCall,
+    ConfirmReply,
+    ErrorReply,
+    Reply,
+    batch_result,
+    cancel_reply,
+    cancelled,
+    confirm_reply,
+    decode_call,
+    decode_reply,
+    error_reply,
+    frame,
+    raised,
+)
+
+RECEIVE_BYTES = 262_144
+BUFFER_BYTES = 1_048_576
+"""Socket buffers hold a whole batch (some 30 kB) and every cancellation that may be in progress."""
+
+STOP_S = 5.0
+
+
+class ProcessWriter:
+    """The worker's end; see `headgate.ports.ledger.LedgerWriter`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, command: Sequence[str], on_lost: Callable[[], None]) -> None:
+        """`command` starts the ledger process; the number of its socket is added to it.
+
+        `on_lost` is called when the process has ended by itself, whether or not a call was under way.
+        """
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 -- our own program
+                [*command, str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            )
+        ours.setblocking(False)
+        self._loop = loop
+        self._on_lost = on_lost
+        self._socket = ours
+        self._waiting: deque[Callable[[Any], None]] = deque()
+        self._received = bytearray()
+        self._closed = False
+        loop.add_reader(ours.fileno(), self._readable)
+
+    def confirm(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool], done: Settled) -> None:
+        self._send(frame(ConfirmCall(list(batch), list(fresh))), done)
+
+    def cancel(self, campaign_id: int, person: bytes, claim_id: str, done: Cancelled) -> None:
+        self._send(frame(CancelCall(campaign_id, person, claim_id)), done)
+
+    def close(self) -> None:
+        """Let the process finish what it has, then end it."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _send(self, message: bytes, done: Callable[[Any], None]) -> None:
+        self._waiting.append(done)
+        try:
+            sent = self._socket.send(message)
+        except OSError as error:
+            self._lost(f"cannot be written to ({error})")
+            return
+        if sent != len(message):
+            self._lost(f"took {sent} of {len(message)} bytes")
+
+    def _readable(self) -> None:
+        try:
+            part = self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(f"cannot be read from ({error})")
+            return
+        if not part:
+            self._lost("ended")
+            return
+        received = self._received
+        received += part
+        while len(received) >= LENGTH.size:
+            end = LENGTH.size + LENGTH.unpack_from(received)[0]
+            if len(received) < end:
+                return
+            reply = decode_reply(received[LENGTH.size : end])
+            del received[:end]
+            self._waiting.popleft()(_result(reply))
+
+    def _lost(self, what: str) -> None:
+        """Whatever was under way may have been committed or not."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+        error = LedgerBroken(f"the ledger process {self._process.pid} {what}; its last batch is in doubt")
+        while self._waiting:
+            self._loop.call_soon(self._waiting.popleft(), error)
+        self._loop.call_soon(self._on_lost)
+
+
+def _result(reply: Reply) -> Any:
+    if isinstance(reply, ConfirmReply):
+        return batch_result(reply)
+    if isinstance(reply, CancelReply):
+        return cancelled(reply)
+    return raised(reply)
+
+
+def serve(connection: socket.socket, ledger: ClaimLedger) -> None:
+    """Answer calls in order until the worker closes its end."""
+    with connection.makefile("rb") as calls:
+        while header := calls.read(LENGTH.size):
+            call = decode_call(calls.read(LENGTH.unpack(header)[0]))
+            connection.sendall(frame(_answer(ledger, call)))
+
+
+def _answer(ledger: ClaimLedger, call: ConfirmCall | CancelCall) -> ConfirmReply | CancelReply | ErrorReply:
+    try:
+        if isinstance(call, ConfirmCall):
+            return confirm_reply(ledger.confirm(call.batch, call.fresh))
+        return cancel_reply(*ledger.cancel(call.campaign_id, call.person, call.claim_id))
+    except Exception as error:  # noqa: BLE001 -- whatever happened, the worker has to know
+        return error_reply(error)

@@ -1,0 +1,102 @@
+"""The ledger's tables.  What an auditor may rely on is described in docs/reference/ledger-tables.md.
+
+Times are integers, milliseconds since the Unix epoch; texts in several languages are JSON objects.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = "0001"
+"""The last migration; a test holds it against the migrations themselves."""
+
+METADATA = sa.MetaData()
+
+campaign = sa.Table(
+    "campaign",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("slug", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("title", sa.JSON, nullable=False),
+    sa.Column("opens_at", sa.BigInteger, nullable=False),
+    sa.Column("closes_at", sa.BigInteger, nullable=False),
+    sa.Column("utc_offset_s", sa.Integer, nullable=False),
+    sa.Column("per_person", sa.Integer, nullable=False),
+    sa.Column("rehearsal", sa.Boolean, nullable=False),
+    sa.Column("verification", sa.Text, nullable=False),
+    sa.Column("control", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("opens_at < closes_at", name="campaign_window"),
+    sa.CheckConstraint("per_person >= 1", name="campaign_per_person"),
+)
+
+pool = sa.Table(
+    "pool",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("label", sa.JSON, nullable=False),
+    sa.Column("capacity", sa.Integer, nullable=False),
+    sa.Column("remaining", sa.Integer, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.UniqueConstraint("campaign_id", "code", name="pool_code"),
+    sa.CheckConstraint("remaining >= 0 AND remaining <= capacity", name="pool_remaining"),
+)
+
+# `seq` is the key that SQLite stores rows by, so that claims are appended and an export in order of
+# commitment is a plain scan.
+claim = sa.Table(
+    "claim",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
+    sa.Column("pool_id", sa.Integer, sa.ForeignKey("pool.id"), nullable=False),
+    sa.Column("person", sa.LargeBinary(16), nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("key_digest", sa.LargeBinary(16)),
+    sa.Column("body_digest", sa.LargeBinary(16)),
+    sa.UniqueConstraint("campaign_id", "person", "ordinal", name="claim_place"),
+    sa.CheckConstraint("status IN ('held','confirmed','redeemed','cancelled','expired')", name="claim_status"),
+    sa.CheckConstraint("(status IN ('held','confirmed','redeemed')) = (ordinal > 0)", name="claim_live_has_place"),
+)
+
+operator = sa.Table(
+    "operator",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+# A hash chain: `digest` covers the row and the digest before it, so that a row that was changed or
+# removed later is found.
+operation = sa.Table(
+    "operation",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+)
+
+# `epoch` is the fencing token: it grows with every new holder.
+lease = sa.Table(
+    "lease",
+    METADATA,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+)

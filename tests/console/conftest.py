@@ -1,0 +1,176 @@
+"""The console on a real SQLite ledger, with a clock that the test moves."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from httpx import Response
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from headgate.console.app import create_app
+from headgate.console.sessions import SESSION_COOKIE
+from headgate.domain.campaign import Campaign
+from headgate.domain.claim import ClaimRequest, Granted
+from headgate.domain.definition import CampaignDefinition, PoolDefinition
+from headgate.services.operators import Operators
+from headgate.storage.sql.campaigns import SqlCampaigns
+from headgate.storage.sql.engine import open_engine, upgrade
+from headgate.storage.sql.operators import SqlOperators
+from headgate.storage.sql.sqlite_claims import SqliteClaims
+from tests.participant.pages_samples import Page
+
+SECRET = b"s" * 32
+PASSWORD = "correct horse battery"
+HOST = "console.test"
+SAME_ORIGIN = {"origin": f"http://{HOST}"}
+OPENS = datetime.fromisoformat("2026-12-01T09:00:00+08:00")
+CLOSES = datetime.fromisoformat("2026-12-01T12:00:00+08:00")
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+@dataclass
+class HandClock:
+    ms: int = round(OPENS.timestamp() * 1000) + 60_000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def forward(self, seconds: float) -> None:
+        self.ms += round(seconds * 1000)
+
+
+class SeededEntropy:
+    """Bytes that are the same in every run."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(20261201)
+
+    def token_bytes(self, count: int) -> bytes:
+        return self._random.randbytes(count)
+
+
+@dataclass
+class Ledger:
+    path: Path
+    clock: HandClock
+    entropy: SeededEntropy
+    campaigns: SqlCampaigns
+    operators: Operators
+
+    def create(
+        self,
+        slug: str = "masks",
+        pools: Mapping[str, int] | None = None,
+        title: dict[str, str] | None = None,
+        labels: Mapping[str, dict[str, str]] | None = None,
+        closes: datetime = CLOSES,
+        *,
+        rehearsal: bool = False,
+    ) -> Campaign:
+        units = pools or {"central": 5, "west": 2}
+        definition = CampaignDefinition(
+            slug=slug,
+            title=title or {"zh": "免费口罩", "en": "Free masks"},
+            opens_at=OPENS,
+            closes_at=closes,
+            rehearsal=rehearsal,
+            pools=[PoolDefinition(code, count, (labels or {}).get(code, {})) for code, count in units.items()],
+        )
+        return self.campaigns.create(definition, actor="test")
+
+    def claim(self, campaign: Campaign, pool: str, persons: int = 1) -> None:
+        """Confirm one claim for each of so many new persons."""
+        pool_id = next(item.id for item in campaign.pools if item.code == pool)
+        claims = SqliteClaims(self.path, self.clock, self.entropy)
+        try:
+            batch = [ClaimRequest(campaign.id, pool_id, self.entropy.token_bytes(16)) for _ in range(persons)]
+            decisions = claims.confirm(batch, [False] * persons).decisions
+        finally:
+            claims.close()
+        assert all(isinstance(decision, Granted) for decision in decisions)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    clock, entropy = HandClock(), SeededEntropy()
+    path = tmp_path / "ledger.db"
+    engine = open_engine(path)
+    upgrade(engine)
+    operators = Operators(SqlOperators(engine, clock), clock, entropy, CHEAP)
+    operators.add("mei", "operator", PASSWORD, actor="test")
+    yield Ledger(path, clock, entropy, SqlCampaigns(engine, clock), operators)
+    engine.dispose()
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def client(ledger: Ledger, run_dir: Path) -> Iterator[TestClient[Litestar]]:
+    app = create_app(
+        campaigns=ledger.campaigns, operators=ledger.operators, secret=SECRET, run_dir=run_dir, clock=ledger.clock
+    )
+    with TestClient(app, base_url=f"http://{HOST}", raise_server_exceptions=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def console(client: TestClient[Litestar]) -> Console:
+    return Console(client)
+
+
+@pytest.fixture
+def mei(console: Console) -> Console:
+    """Signed in."""
+    assert console.sign_in("mei", PASSWORD).headers["location"] == "/"
+    return console
+
+
+@dataclass
+class Console:
+    """Does what a browser does: keeps cookies, follows no redirect by itself, says where a form comes from."""
+
+    client: TestClient[Any]
+
+    def get(self, path: str, **parameters: str) -> Response:
+        return self.client.get(path, params=parameters or None, follow_redirects=False)
+
+    def page(self, path: str, **parameters: str) -> Page:
+        answer = self.get(path, **parameters)
+        assert answer.status_code == 200, f"{path}: {answer.status_code}"
+        return Page(answer.content)
+
+    def post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str] = SAME_ORIGIN) -> Response:
+        return self.client.post(path, data=dict(form), headers=dict(headers), follow_redirects=False)
+
+    def form_token(self, path: str = "/login") -> str:
+        return self.page(path).one("input", name="token").attributes["value"] or ""
+
+    def sign_in(self, name: str, password: str, headers: Mapping[str, str] = SAME_ORIGIN) -> Response:
+        form = {"token": self.form_token(), "name": name, "password": password}
+        return self.post("/login", form, headers)
+
+    @property
+    def cookie(self) -> str | None:
+        return self.client.cookies.get(SESSION_COOKIE)
+
+    @cookie.setter
+    def cookie(self, token: str) -> None:
+        self.client.cookies.delete(SESSION_COOKIE)
+        self.client.cookies.set(SESSION_COOKIE, token)
+
+    @property
+    def signed_in(self) -> bool:
+        answer = self.get("/")
+        assert answer.status_code == 200 or answer.headers["location"] == "/login"
+        return answer.status_code == 200

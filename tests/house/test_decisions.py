@@ -1,0 +1,44 @@
+"""What decisions promise and nothing else would notice."""
+
+from __future__ import annotations
+
+from headgate.domain.naming import ENTROPY_PER_CLAIM, ClaimNames
+from headgate.services.sessions import Sessions
+
+NOON_MS = 1_796_126_400_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at_ms = NOON_MS
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+
+class HighThenLow:
+    """Entropy whose later bytes sort before its earlier ones, so that only the time can give an order."""
+
+    def __init__(self) -> None:
+        self._byte = 0xFF
+
+    def token_bytes(self, count: int) -> bytes:
+        given, self._byte = bytes([self._byte]) * count, self._byte - 1
+        return given
+
+
+def test_person_ids_grow_with_the_time() -> None:
+    clock = Clock()
+    sessions = Sessions(b"k" * 32, clock, HighThenLow())
+    earlier = sessions.new_person()
+    clock.at_ms += 1
+    later = sessions.new_person()
+    assert earlier < later
+    assert len(earlier) == len(later) == 16
+
+
+def test_claim_ids_grow_with_the_time() -> None:
+    entropy = HighThenLow()
+    earlier = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM), 1, NOON_MS).id_of(0)
+    later = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM), 1, NOON_MS + 1).id_of(0)
+    assert earlier < later

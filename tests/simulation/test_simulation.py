@@ -1,0 +1,189 @@
+"""Thousands of seeded runs under failures, and proof that the judge would notice."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from headgate.domain.allocation import Record
+from headgate.domain.claim import Claim, ClaimRequest, Granted
+from headgate.domain.outcome import SOLD_OUT, STORE_UNAVAILABLE, Refusal
+from headgate.lab.simulation.run import SeedFailed, run_seeds
+from headgate.ports.gate import Admission
+from headgate.ports.ledger import BatchResult, PoolStock
+from headgate.services.claiming import ClaimDesk, Decision
+from headgate.services.stock import StockBoard
+from headgate.storage.memory.gate import MemoryGate
+from headgate.storage.sql.sqlite_claims import SqliteClaims
+
+SEEDS = 2_000
+PARTS = 8
+PLANTED_MAX = 1_500
+"""Seeds within which every planted fault has to be found."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_invariant_holds_for_thousands_of_seeds(part: int) -> None:
+    runs, answers = run_seeds(range(part, SEEDS, PARTS))
+    assert runs == SEEDS // PARTS
+    assert answers > 20 * runs, "people have to get answers, or nothing was tried"
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    assert run_seeds(range(40, 60)) == run_seeds(range(40, 60))
+
+
+class AnswersBeforeCommit(ClaimDesk):
+    """Tells the participant as soon as the batch goes out."""
+
+    def submit(self, request: ClaimRequest, *, fresh: bool) -> asyncio.Future[Decision]:
+        future = super().submit(request, fresh=fresh)
+        claim = Claim("0" * 30, 1, "p0", 1, "confirmed", "000001-AAAAAA", 0)  # type: ignore[arg-type]
+        future.set_result(Granted(claim, repeated=False))
+        return future
+
+
+class CallsDoubtAFailure(ClaimDesk):
+    """Says "nothing was taken" for a commit of which nobody knows, and forgets it."""
+
+    def _fail(self, campaign_ids: set[int], futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
+        for future in futures:
+            future.set_result(STORE_UNAVAILABLE)
+
+
+class CallsDoubtALoss(ClaimDesk):
+    """Says "sold out" for a commit of which nobody knows."""
+
+    def _fail(self, campaign_ids: set[int], futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
+        for future in futures:
+            future.set_result(SOLD_OUT)
+
+
+class TrustsItself(MemoryGate):
+    """Refuses with "sold out" by its own memory although other workers take claims too."""
+
+    def __init__(self, board: StockBoard, *, exclusive: bool) -> None:
+        super().__init__(board, exclusive=True)
+        self.rebuild(1, [])
+
+
+class DeafGate(MemoryGate):
+    """A gate whose board never hears that stock came back."""
+
+    def __init__(self, board: StockBoard, *, exclusive: bool) -> None:
+        super().__init__(board, exclusive=exclusive)
+        self._sold: set[int] = set()
+
+    def admit(self, campaign_id: int, pool_id: int, person: bytes) -> Admission | Refusal:
+        if self._board.empty(pool_id):
+            self._sold.add(pool_id)
+        return SOLD_OUT if pool_id in self._sold else super().admit(campaign_id, pool_id, person)
+
+
+class NoUniqueKey(SqliteClaims):
+    """The unique constraint is missing, and the gate's belief is taken for a fact."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._connection.executescript(
+            "PRAGMA writable_schema = ON;"
+            "UPDATE sqlite_master SET sql = replace(sql,"
+            " 'CONSTRAINT claim_place UNIQUE (campaign_id, person, ordinal),', '') WHERE name = 'claim';"
+            "DELETE FROM sqlite_master WHERE name = 'sqlite_autoindex_claim_2';"
+            "PRAGMA writable_schema = RESET;"
+        )
+
+    def confirm(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
+        return super().confirm(batch, [True] * len(batch))
+
+
+class ReturnsTwice(SqliteClaims):
+    """Gives a unit back for every cancellation, also for the second one of the same claim."""
+
+    def cancel(self, campaign_id: int, person: bytes, claim_id: str) -> tuple[Claim | Refusal, list[PoolStock]]:
+        ended, stock = super().cancel(campaign_id, person, claim_id)
+        if isinstance(ended, Claim):
+            self._connection.execute("UPDATE pool SET remaining = min(capacity, remaining + 1) WHERE id IN"
+                                     " (SELECT pool_id FROM claim WHERE id = ?)", (claim_id,))  # fmt: skip
+        return ended, stock
+
+
+class CommitsInTwoSteps(SqliteClaims):
+    """Writes the claims, commits, and takes the stock afterwards."""
+
+    def _write(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
+        decision = self._decide(batch, fresh)
+        result = super()._write(batch, fresh)
+        if decision.taken:
+            self._connection.executemany("UPDATE pool SET remaining = remaining + ? WHERE id = ?", decision.taken)
+        return result
+
+
+class IgnoresTheWindow(SqliteClaims):
+    """Believes the worker's clock instead of its own."""
+
+    def _rules(self, campaign_ids: set[int]) -> Any:
+        rules = super()._rules(campaign_ids)
+        return {id_: type(rule)(rule.control, 0, 1 << 60, rule.per_person) for id_, rule in rules.items()}
+
+
+class IgnoresThePause(SqliteClaims):
+    """Gives out what was asked for before the pause."""
+
+    def _rules(self, campaign_ids: set[int]) -> Any:
+        rules = super()._rules(campaign_ids)
+        return {
+            id_: type(rule)(type(rule.control)("active"), rule.opens_at_ms, rule.closes_at_ms, rule.per_person)
+            for id_, rule in rules.items()
+        }
+
+
+class ForgetsKeys(SqliteClaims):
+    """Does not remember with which key a claim was made."""
+
+    def _records(self, campaign_id: int, person: bytes) -> list[Record]:
+        return [Record(record.claim, record.pool_id, None, None) for record in super()._records(campaign_id, person)]
+
+
+class SyncIsOptional(SqliteClaims):
+    """Reports success although the batch was rolled back."""
+
+    def _write(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
+        try:
+            return super()._write(batch, fresh)
+        except sqlite3.IntegrityError:
+            raise
+        except Exception:
+            decision = self._decide(batch, fresh)
+            return BatchResult(decision.decisions, decision.stock)
+
+
+PLANTED: dict[str, tuple[dict[str, Any], str]] = {
+    "an answer before the commit": ({"make_desk": AnswersBeforeCommit}, "I3"),
+    "doubt answered as a refusal": ({"make_desk": CallsDoubtALoss}, "I4|X2"),
+    "doubt that nobody looks into": ({"make_desk": CallsDoubtAFailure}, "X2|I4"),
+    "a gate as the authority": ({"make_gate": TrustsItself}, "I4"),
+    "a gate that never hears of returned stock": ({"make_gate": DeafGate}, "X2"),
+    "a ledger without the unique key": ({"make_claims": NoUniqueKey}, "I2"),
+    "stock returned twice": ({"make_claims": ReturnsTwice}, "I5"),
+    "claims and stock in two commits": ({"make_claims": CommitsInTwoSteps}, "I5"),
+    "a window judged elsewhere": ({"make_claims": IgnoresTheWindow}, "I8"),
+    "claims during a pause": ({"make_claims": IgnoresThePause}, "I8"),
+    "idempotency keys forgotten": ({"make_claims": ForgetsKeys}, "I7"),
+    "a failed commit reported as done": ({"make_claims": SyncIsOptional}, "I3|I4"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_found(name: str) -> None:
+    parts, invariant = PLANTED[name]
+    with pytest.raises(SeedFailed) as found:
+        run_seeds(range(PLANTED_MAX), **parts)
+    message = str(found.value)
+    assert re.search(rf"seed \d+: ({invariant}) ", message), message
+    assert "replay: python -m headgate.lab.simulation --first" in message

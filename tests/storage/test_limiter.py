@@ -1,0 +1,74 @@
+"""The limit per address, over workers and restarts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate.storage.memory.limiter import PROBES, WINDOW_S, SharedAddressLimiter
+
+KEY = b"k" * 32
+
+
+def admitted(limiter: SharedAddressLimiter, address: str, times: int, now_s: float) -> int:
+    return sum(limiter.wait_s(address, now_s) == 0 for _ in range(times))
+
+
+def test_exactly_the_limit_and_then_the_time_to_wait(tmp_path: Path) -> None:
+    limiter = SharedAddressLimiter(tmp_path, 200, KEY)
+    assert admitted(limiter, "192.0.2.1", 300, 1_000.0) == 200
+    assert limiter.wait_s("192.0.2.1", 1_020.0) == WINDOW_S - 20
+    assert limiter.wait_s("192.0.2.2", 1_020.0) == 0, "others are not concerned"
+    assert admitted(limiter, "192.0.2.1", 300, 1_000.0 + WINDOW_S) == 200
+
+
+def test_workers_share_one_count(tmp_path: Path) -> None:
+    workers = [SharedAddressLimiter(tmp_path, 200, KEY) for _ in range(4)]
+    given_away = sum(workers[number % 4].wait_s("192.0.2.1", 1_000.0 + number / 100) == 0 for number in range(1_000))
+    assert given_away == 200
+    assert all(worker.wait_s("192.0.2.1", 1_059.0) for worker in workers)
+    assert all(not worker.wait_s("192.0.2.1", 1_061.0) for worker in workers), "the minute ends for all at once"
+
+
+def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+    first = SharedAddressLimiter(tmp_path, 200, KEY)
+    assert admitted(first, "192.0.2.1", 150, 1_000.0) == 150
+    first._own.close()
+    del first
+    # The second finds the first's table: held by nobody once it died, or read as another's while it lives.
+    again = SharedAddressLimiter(tmp_path, 200, KEY)
+    assert admitted(again, "192.0.2.1", 300, 1_010.0) == 50
+
+
+def test_a_table_that_is_full_forgets_and_admits(tmp_path: Path) -> None:
+    limiter = SharedAddressLimiter(tmp_path, 1, KEY, slots=PROBES)
+    assert all(limiter.wait_s(f"192.0.2.{number}", 1_000.0) == 0 for number in range(100))
+
+
+def test_times_before_a_reboot_do_not_count(tmp_path: Path) -> None:
+    limiter = SharedAddressLimiter(tmp_path, 2, KEY)
+    assert admitted(limiter, "192.0.2.1", 5, 1_000_000.0) == 2
+    assert admitted(limiter, "192.0.2.1", 5, 10.0) == 2, "the shared clock begins anew with the machine"
+
+
+def test_no_limit_keeps_no_files(tmp_path: Path) -> None:
+    limiter = SharedAddressLimiter(tmp_path / "limits", 0, KEY)
+    assert admitted(limiter, "192.0.2.1", 1_000, 1.0) == 1_000
+    assert not (tmp_path / "limits").exists()
+
+
+@given(asks=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.floats(0, 5)), max_size=80))
+def test_no_order_of_workers_and_times_gives_more(
+    asks: list[tuple[int, int, float]],
+) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        workers = [SharedAddressLimiter(Path(name), 5, KEY, slots=64) for _ in range(3)]
+        now_s, given_away = 1_000.0, dict.fromkeys(range(4), 0)
+        for worker, address, pause in asks:
+            now_s = min(now_s + pause / 10, 1_000.0 + WINDOW_S - 1)
+            given_away[address] += workers[worker].wait_s(f"192.0.2.{address}", now_s) == 0
+        assert all(count <= 5 for count in given_away.values())
