@@ -134,11 +134,10 @@ def test_it_closes_by_the_servers_clock_alone(visitor: Visitor, masks: str) -> N
 def test_the_last_minute_is_announced_once(visitor: Visitor, masks: str) -> None:
     page = visitor("/livez", scripts=(IN_A_HURRY,))
     page.add_init_script("""
-      addEventListener("DOMContentLoaded", () => {
-        window.told = [];
-        new MutationObserver(() => told.push(document.getElementById("live").textContent))
-          .observe(document.getElementById("live"), { childList: true });
-      });
+      window.told = [];
+      new MutationObserver(changes => changes.filter(change => change.target.id === "live")
+        .forEach(change => change.addedNodes.forEach(node => told.push(node.textContent))))
+        .observe(document, { childList: true, subtree: true });
     """)
     stage = Stage(page, masks, phase="scheduled", opens_in_s=70, closes_in_s=3600)
     page.goto(f"/c/{masks}")
