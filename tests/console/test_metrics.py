@@ -53,14 +53,13 @@ def test_metrics_need_no_session_and_say_what_they_are(console: Console) -> None
 def test_counts_carry_the_labels_of_the_contract(console: Console, run_dir: Path) -> None:
     counters = Counters("participant")
     for outcome in ("confirmed", "confirmed", "sold_out"):
-        counters.request("claim", outcome, 0.003)
-        counters.claim("masks", outcome)
+        counters.claim("masks", outcome, 0.003)
     counters.gauge("headgate_inflight", 3)
     counters.gauge("headgate_concurrency_limit", 350)
     count(run_dir, counters)
     samples = scrape(console)
-    assert samples[key("headgate_requests_total", plane="participant", route="claim", outcome="confirmed")] == 2
-    assert samples[key("headgate_requests_total", plane="participant", route="claim", outcome="sold_out")] == 1
+    assert samples[key("headgate_requests_total", plane="participant", route="claims", outcome="confirmed")] == 2
+    assert samples[key("headgate_requests_total", plane="participant", route="claims", outcome="sold_out")] == 1
     assert samples[key("headgate_claims_total", campaign="masks", outcome="confirmed")] == 2
     assert samples[key("headgate_inflight")] == 3
     assert samples[key("headgate_concurrency_limit")] == 350
@@ -69,7 +68,7 @@ def test_counts_carry_the_labels_of_the_contract(console: Console, run_dir: Path
 def test_histograms_are_cumulated_over_the_buckets_of_the_port(console: Console, run_dir: Path) -> None:
     counters = Counters("participant")
     for seconds in (0.001, 0.002, 0.3, 99.0):
-        counters.request("claim", "confirmed", seconds)
+        counters.claim("masks", "confirmed", seconds)
     counters.batch(100, 0.01)
     counters.batch(513, 0.01)
     count(run_dir, counters)
@@ -92,14 +91,13 @@ def test_histograms_are_cumulated_over_the_buckets_of_the_port(console: Console,
 def test_processes_and_planes_are_added_up_without_a_sample_twice(console: Console, run_dir: Path) -> None:
     for number, plane in enumerate(("participant", "participant", "keeper")):
         counters = Counters(plane)
-        counters.claim("masks", "confirmed")
-        counters.request("claim", "confirmed", 0.001)
+        counters.claim("masks", "confirmed", 0.001)
         counters.gauge("headgate_inflight", 5)
         count(run_dir, counters, f"{plane}-{number}")
     samples = scrape(console)
     assert samples[key("headgate_claims_total", campaign="masks", outcome="confirmed")] == 3
-    assert samples[key("headgate_requests_total", plane="participant", route="claim", outcome="confirmed")] == 2
-    assert samples[key("headgate_requests_total", plane="keeper", route="claim", outcome="confirmed")] == 1
+    assert samples[key("headgate_requests_total", plane="participant", route="claims", outcome="confirmed")] == 2
+    assert samples[key("headgate_requests_total", plane="keeper", route="claims", outcome="confirmed")] == 1
     assert samples[key("headgate_inflight")] == 15
     assert samples[key("headgate_request_seconds_count")] == 3
 
@@ -116,8 +114,7 @@ def test_no_counter_falls_when_a_process_is_restarted(
         # The process of this life; the one of the life before is dead from now on.
         monkeypatch.setattr("headgate.services.metrics_files._started", lambda _pid, life=life: str(life))
         for _ in range(life):
-            counters.request("claim", "confirmed", 0.001)
-            counters.claim("masks", "confirmed")
+            counters.claim("masks", "confirmed", 0.001)
             counters.batch(1, 0.001)
             count(run_dir, counters, f"participant-{os.getpid()}")
             now = monotonic(scrape(console))
@@ -142,7 +139,7 @@ def test_stock_is_counted_from_the_ledger(console: Console, ledger: Ledger) -> N
 def test_labels_that_came_from_outside_are_escaped(console: Console, run_dir: Path) -> None:
     hostile = 'a"b\\c\nheadgate_inflight 99'
     counters = Counters("participant")
-    counters.claim(hostile, "confirmed")
+    counters.claim(hostile, "confirmed", 0.001)
     counters.request(hostile, "confirmed", 0.001)
     count(run_dir, counters)
     samples = scrape(console)

@@ -27,8 +27,7 @@ CHILD = """
     counters = Counters("participant")
     for line in sys.stdin:
         for _ in range(int(line)):
-            counters.request("claim", "confirmed", 0.002)
-            counters.claim("masks", "confirmed")
+            counters.claim("masks", "confirmed", 0.002)
         counters.batch(int(line), 0.004)
         counters.gauge("headgate_inflight", 7)
         publish(Path(sys.argv[1]), f"participant-{os.getpid()}", counters.snapshot())
@@ -105,9 +104,9 @@ def test_nothing_was_counted_where_nobody_published(tmp_path: Path) -> None:
 
 def test_a_process_is_counted_as_it_counts(tmp_path: Path) -> None:
     counters = Counters("participant")
-    counters.request("claim", "confirmed", 0.002)
-    counters.request("claim", "sold_out", 3.0)
-    counters.claim("masks", "confirmed")
+    counters.request("state", "ok", 0.002)
+    counters.claim("masks", "sold_out", 3.0)
+    counters.claim("masks", "confirmed", 0.002)
     counters.batch(3, 0.5)
     counters.gauge("headgate_inflight", 7)
     publish(tmp_path, f"participant-{os.getpid()}", counters.snapshot())
@@ -119,7 +118,7 @@ def test_living_processes_are_added_up(tmp_path: Path, worker: Worker, second: W
     worker.count(3)
     second.count(10)
     total = only(tmp_path)
-    assert total.requests == [("claim", "confirmed", 15)]
+    assert total.requests == [("claims", "confirmed", 15)]
     assert total.claims == [("masks", "confirmed", 15)]
     assert total.gauges == {"headgate_inflight": 14}
     counts, value = total.histograms["headgate_batch_size"]

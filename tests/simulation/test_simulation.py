@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sqlite3
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from headgate.domain.outcome import SOLD_OUT, STORE_UNAVAILABLE, Refusal
 from headgate.lab.simulation.run import SeedFailed, run_seeds
 from headgate.ports.gate import Admission
 from headgate.ports.ledger import BatchResult, PoolStock
-from headgate.services.claiming import ClaimDesk, Decision
+from headgate.services.claiming import ClaimDesk, Pending
 from headgate.services.stock import StockBoard
 from headgate.storage.memory.gate import MemoryGate
 from headgate.storage.sql.sqlite_claims import SqliteClaims
@@ -41,27 +40,25 @@ def test_the_same_seed_gives_the_same_run() -> None:
 class AnswersBeforeCommit(ClaimDesk):
     """Tells the participant as soon as the batch goes out."""
 
-    def submit(self, request: ClaimRequest, *, fresh: bool) -> asyncio.Future[Decision]:
-        future = super().submit(request, fresh=fresh)
+    def submit(self, request: ClaimRequest, *, fresh: bool) -> Pending:
+        pending = super().submit(request, fresh=fresh)
         claim = Claim("0" * 30, 1, "p0", 1, "confirmed", "000001-AAAAAA", 0)  # type: ignore[arg-type]
-        future.set_result(Granted(claim, repeated=False))
-        return future
+        pending.settle(Granted(claim, repeated=False))
+        return pending
 
 
 class CallsDoubtAFailure(ClaimDesk):
     """Says "nothing was taken" for a commit of which nobody knows, and forgets it."""
 
-    def _fail(self, campaign_ids: set[int], futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
-        for future in futures:
-            future.set_result(STORE_UNAVAILABLE)
+    def _failure(self, campaign_ids: set[int], requests: int, error: Exception) -> Refusal:
+        return STORE_UNAVAILABLE
 
 
 class CallsDoubtALoss(ClaimDesk):
     """Says "sold out" for a commit of which nobody knows."""
 
-    def _fail(self, campaign_ids: set[int], futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
-        for future in futures:
-            future.set_result(SOLD_OUT)
+    def _failure(self, campaign_ids: set[int], requests: int, error: Exception) -> Refusal:
+        return SOLD_OUT
 
 
 class TrustsItself(MemoryGate):
@@ -94,7 +91,7 @@ class NoUniqueKey(SqliteClaims):
             "PRAGMA writable_schema = ON;"
             "UPDATE sqlite_master SET sql = replace(sql,"
             " 'CONSTRAINT claim_place UNIQUE (campaign_id, person, ordinal),', '') WHERE name = 'claim';"
-            "DELETE FROM sqlite_master WHERE name = 'sqlite_autoindex_claim_2';"
+            "DELETE FROM sqlite_master WHERE name = 'sqlite_autoindex_claim_1';"
             "PRAGMA writable_schema = RESET;"
         )
 

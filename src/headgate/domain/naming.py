@@ -1,7 +1,7 @@
 """Ids and codes of claims, made from entropy that comes in.
 
-Both begin with something that grows (the time, the sequence), so that an index over them is appended
-to instead of being filled at random, and end with something that nobody can guess.
+Both begin with the claim's sequence number, which makes them unique without an index over them and
+finds their row, and end with something that nobody can guess.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ _PAIRS = [chr(ALPHABET[value >> 5]) + chr(ALPHABET[value & 31]) for value in ran
 class ClaimNames:
     """Names for one batch: `entropy` holds ENTROPY_PER_CLAIM bytes for each claim."""
 
-    def __init__(self, entropy: bytes, count: int, now_ms: int) -> None:
-        self._prefix = f"{now_ms:012x}"
+    def __init__(self, entropy: bytes, count: int) -> None:
         self._ids = entropy[: 9 * count].hex()
         self._codes = entropy[9 * count : 15 * count].translate(_SYMBOLS).decode("ascii")
 
-    def id_of(self, index: int) -> str:
-        """30 hexadecimal digits: 48 bits of time in ms, 72 random bits."""
-        return self._prefix + self._ids[18 * index : 18 * index + 18]
+    def id_of(self, index: int, seq: int) -> str:
+        """30 hexadecimal digits: the sequence in 48 bits, then 72 random bits."""
+        return f"{seq:012x}{self._ids[18 * index : 18 * index + 18]}"
 
     def code_of(self, index: int, seq: int) -> str:
         """`SSSSSS-RRRRRR`: the sequence (so that no two codes are the same), then 30 random bits."""

@@ -11,9 +11,10 @@ import structlog
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
 
 from ..domain.outcome import STORE_UNAVAILABLE, UNKNOWN_CAMPAIGN, Outcome, Refusal
+from ..http.driving import drive_requests
 from ..http.problem import Answer, problem
 from ..ports.ledger import LedgerError
-from .answers import rate_limited
+from .answers import BAD_BYTES, FAULT, rate_limited
 from .api import Api
 from .claim_route import ClaimRoute
 from .forms import Forms
@@ -23,8 +24,6 @@ from .protocol import Responder, Scope
 _log = structlog.get_logger("headgate.participant")
 
 NO_ROUTE = Refusal(Outcome.NOT_FOUND, "There is nothing at this path.", reason="no_route")
-BAD_BYTES = Refusal(Outcome.INVALID, "The request holds bytes that are no text.", reason="bad_bytes")
-FAULT = Refusal(Outcome.UNKNOWN, "Something failed on our side; it was noted.", reason="fault", retry_after_s=5)
 _METHOD = Refusal(Outcome.INVALID, "This path does not take this method.", reason="method")
 
 _ALIVE = Answer(200, [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")], b"ok\n")
@@ -57,6 +56,7 @@ class ParticipantApp:
         self._sessions_route: tuple[str, Methods] = ("sessions", {})
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        drive_requests(loop)
         self._plane = self._wire(loop)
         api, forms = Api(self._plane), Forms(self._plane)
         self._claim = ClaimRoute(self._plane)
@@ -81,21 +81,15 @@ class ParticipantApp:
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._plane.close()
 
-    async def __rsgi__(self, scope: Scope, responder: Responder) -> None:
-        if scope.proto != "http":
-            raise ValueError(f"this listener serves http, not {scope.proto}")
+    def __rsgi__(self, scope: Scope, responder: Responder) -> Awaitable[None]:
         entry = self._plane.book.by_claim_path.get(scope.path)
         if entry is not None and scope.method == "POST":
-            try:
-                await self._claim(scope, responder, entry)
-            except ProtocolClosed:
-                return
-            except UnicodeDecodeError:
-                _respond(responder, problem(BAD_BYTES))
-            except Exception:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
-                _log.exception("request_failed", route="claims")
-                _respond(responder, problem(FAULT))
-            return
+            return self._claim(scope, responder, entry)
+        return self._serve(scope, responder)
+
+    async def _serve(self, scope: Scope, responder: Responder) -> None:
+        if scope.proto != "http":
+            raise ValueError(f"this listener serves http, not {scope.proto}")
         started = time.perf_counter()
         route, methods, slug, rest = self._find(scope.path)
         try:

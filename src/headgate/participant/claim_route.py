@@ -1,12 +1,16 @@
 """`POST /api/v1/campaigns/{slug}/claims`: the one route that a rush is made of.
 
-It is written flat, because at this rate a microsecond is some percent of a core, and every nested
-coroutine costs one twice: when it is made, and at each wait that passes through it.
+It is written flat, as one coroutine, because at this rate a microsecond is some percent of a core, and
+every nested coroutine costs one twice: when it is made, and at each wait that passes through it.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable
+
+import structlog
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
 
 from ..domain.claim import Granted
 from ..domain.outcome import NO_SESSION, OVERLOADED, Refusal
@@ -16,11 +20,14 @@ from ..http.cookies import session_cookie
 from ..http.problem import Answer, problem
 from ..http.safety import cross_site
 from ..services.book import Entry
+from ..services.claiming import Decision, Pending
 from ..services.sessions import Session
-from .answers import CROSS_SITE, PERSONAL, rate_limited
+from .answers import BAD_BYTES, CROSS_SITE, FAULT, PERSONAL, rate_limited
 from .claims import BAD_KEY, BAD_MEDIA_TYPE, TimeText, granted_body, is_json, parse_claim, usable_key
 from .plane import Plane
 from .protocol import RequestHeaders, Responder, Scope
+
+_log = structlog.get_logger("headgate.participant")
 
 
 class ClaimRoute:
@@ -35,36 +42,49 @@ class ClaimRoute:
         self._no_session = problem(NO_SESSION)
 
     async def __call__(self, scope: Scope, responder: Responder, entry: Entry) -> None:
-        started = time.perf_counter()
-        headers = scope.headers
-        admitted = self._admit(scope, headers, entry)
-        if type(admitted) is Session:
-            decision = await self._ask(responder, headers, entry, admitted)
-            if type(decision) is Granted:
-                outcome = "repeated" if decision.repeated else "confirmed"
-                responder.response_bytes(
-                    200 if decision.repeated else 201, PERSONAL, granted_body(decision.claim, self._time_text)
-                )
-                self._count(entry, outcome, started)
-                return
-            assert isinstance(decision, Refusal), "a decision is a yes or a no"
-            answer = problem(decision)
-        else:
-            assert isinstance(admitted, Answer), "whoever is not let in has been answered"
-            answer = admitted
+        started = time.monotonic()
+        plane = self._plane
+        decision: Decision | Pending
+        try:
+            headers = scope.headers
+            admitted = self._admit(scope, headers, entry, started)
+            if type(admitted) is Session:
+                reading = self._read(headers, responder)
+                content = reading if type(reading) is Refusal else await reading  # type: ignore[misc]  # narrowed by `type`
+                decision = self._ask(content, headers, entry, admitted)
+                if type(decision) is Pending:
+                    plane.progress += 1
+                    try:
+                        decision = await decision
+                    finally:
+                        plane.progress -= 1
+                if type(decision) is Granted:
+                    status, outcome = (200, "repeated") if decision.repeated else (201, "confirmed")
+                    responder.response_bytes(status, PERSONAL, granted_body(decision.claim, self._time_text))
+                    self._telemetry.claim(entry.campaign.slug, outcome, time.monotonic() - started)
+                    return
+                assert isinstance(decision, Refusal), "a decision is a yes or a no"
+                answer = problem(decision)
+            else:
+                assert isinstance(admitted, Answer), "whoever is not let in has been answered"
+                answer = admitted
+        except ProtocolClosed:
+            # The client left in the middle of its body, so there is nobody to answer.
+            return
+        except UnicodeDecodeError:
+            answer = problem(BAD_BYTES)
+        except Exception:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+            _log.exception("request_failed", route="claims")
+            answer = problem(FAULT)
         responder.response_bytes(answer.status, answer.headers, answer.body)
-        self._count(entry, answer.outcome, started)
+        self._telemetry.claim(entry.campaign.slug, answer.outcome, time.monotonic() - started)
 
-    def _count(self, entry: Entry, outcome: str, started: float) -> None:
-        self._telemetry.claim(entry.campaign.slug, outcome)
-        self._telemetry.request("claims", outcome, time.perf_counter() - started)
-
-    def _admit(self, scope: Scope, headers: RequestHeaders, entry: Entry) -> Session | Answer:
-        """Everything that can be said without reading the body."""
+    def _admit(self, scope: Scope, headers: RequestHeaders, entry: Entry, now_s: float) -> Session | Answer:
+        """Everything that can be said without reading the body; `now_s` is of the monotonic clock."""
         plane = self._plane
         if plane.limiter.active:
             address = plane.addresses.of(scope.client, headers.get("x-forwarded-for"))
-            wait_s = plane.limiter.wait_s(address, time.monotonic())
+            wait_s = plane.limiter.wait_s(address, now_s)
             if wait_s:
                 return rate_limited(wait_s)
         if plane.progress >= plane.permits:
@@ -82,16 +102,19 @@ class ClaimRoute:
         refusal = self._form.refuse_early(entry, session, now_ms)
         return session if refusal is None else problem(refusal)
 
-    async def _ask(
-        self, responder: Responder, headers: RequestHeaders, entry: Entry, session: Session
-    ) -> Granted | Refusal:
+    def _read(self, headers: RequestHeaders, responder: Responder) -> Awaitable[bytes | Refusal] | Refusal:
         if not is_json(headers.get("content-type")):
             return BAD_MEDIA_TYPE
         length = headers.get("content-length")
         # What nearly every client sends is read here; `read_body` knows what else there can be.
         small = length is not None and length.isdigit() and len(length) < 5 and int(length) <= BODY_MAX_BYTES
-        content = await (responder() if small else read_body(responder, length))
-        if isinstance(content, Refusal):
+        return responder() if small else read_body(responder, length)
+
+    def _ask(
+        self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, session: Session
+    ) -> Decision | Pending:
+        if type(content) is not bytes:
+            assert isinstance(content, Refusal), "a body is read or refused"
             return content
         body = parse_claim(content)
         if isinstance(body, Refusal):
@@ -99,16 +122,8 @@ class ClaimRoute:
         key = headers.get("idempotency-key")
         if key is not None and not usable_key(key):
             return BAD_KEY
-        plane = self._plane
         # Only from here on, where everything is there to decide: whoever stops in the middle of a body
         # keeps no place that another could use.
-        if plane.progress >= plane.permits:
+        if self._plane.progress >= self._plane.permits:
             return OVERLOADED
-        asked = self._form.ask(entry, session, body.pool, key, body)
-        if isinstance(asked, Granted | Refusal):
-            return asked
-        plane.progress += 1
-        try:
-            return await asked
-        finally:
-            plane.progress -= 1
+        return self._form.ask(entry, session, body.pool, key, body)

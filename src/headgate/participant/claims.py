@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from ..http.bodies import media_type
 from ..ports.gate import Admission, Gate
 from ..ports.telemetry import Telemetry
 from ..services.book import Entry
-from ..services.claiming import ClaimDesk, Decision
+from ..services.claiming import ClaimDesk, Decision, Pending
 from ..services.publishing import iso
 from ..services.sessions import Session
 
@@ -95,10 +94,8 @@ class ClaimForm:
             return None
         return REFUSAL_OF_PHASE[phase]
 
-    def ask(
-        self, entry: Entry, session: Session, pool: str, key: str | None, body: ClaimBody
-    ) -> Decision | asyncio.Future[Decision]:
-        """The decision where it can be made at once, else the future of it."""
+    def ask(self, entry: Entry, session: Session, pool: str, key: str | None, body: ClaimBody) -> Decision | Pending:
+        """The decision where it can be made at once, else one to come."""
         campaign_id = entry.campaign.id
         pool_id = entry.pool_ids.get(pool)
         if pool_id is None:

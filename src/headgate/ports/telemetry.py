@@ -27,7 +27,8 @@ SIZE_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 512)
 class Telemetry(Protocol):
     def request(self, route: str, outcome: str, seconds: float) -> None: ...
 
-    def claim(self, campaign: str, outcome: str) -> None: ...
+    def claim(self, campaign: str, outcome: str, seconds: float) -> None:
+        """A decision about a claim, and with it the request on the route `claims` that asked for it."""
 
     def gate(self, seconds: float) -> None: ...
 

@@ -1,16 +1,19 @@
 """The claim desk: takes claims, puts them to the ledger in batches, answers after the commit.
 
-Micro-batching: what arrives while one batch is under way waits in a list and goes together with the
-next.  Batches grow with load by themselves; there is no timer, and at low load a request goes alone.
+Micro-batching: what arrives while BATCHES_MAX batches are under way waits in a list and goes together
+with the next.  Batches grow with load by themselves; there is no timer, and at low load a request goes
+alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextvars import Context
 from functools import partial
 from typing import Any
 
+import msgspec
 import structlog
 
 from ..domain.claim import Claim, ClaimRequest, Granted
@@ -23,9 +26,53 @@ from .stock import StockBoard
 BATCH_MAX = 512
 """Claims in one transaction: bounds how long it holds the write lock and how many a crash leaves in doubt."""
 
+BATCHES_MAX = 2
+"""While the ledger commits one batch the next already lies before it, so that it never waits for the event
+loop.  A third would only split the same requests into smaller transactions."""
+
 Decision = Granted | Refusal
 
 _log = structlog.get_logger("headgate.claims")
+
+
+class Pending(msgspec.Struct, eq=False, gc=False):
+    """A decision to come, awaited by the one request that asked for it.
+
+    It speaks the protocol of `asyncio.Future` with whoever drives that request, and wakes it at once
+    instead of on a later turn of the loop: a rush makes one of these for every claim.
+    """
+
+    _loop: asyncio.AbstractEventLoop
+    _decision: Decision | None = None
+    _wake: Callable[[Pending], object] | None = None
+    _asyncio_future_blocking: bool = False
+
+    def __await__(self) -> Generator[Pending, None, Decision]:
+        if self._decision is None:
+            self._asyncio_future_blocking = True
+            yield self
+        decision = self._decision
+        assert decision is not None, "nobody is woken before there is a decision"
+        return decision
+
+    def add_done_callback(self, wake: Callable[[Pending], object], *, context: Context) -> None:  # noqa: ARG002 -- the protocol
+        """`context` is not entered: nothing that a request does after its decision reads one."""
+        self._wake = wake
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def result(self) -> Decision | None:
+        return self._decision
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 -- the protocol
+        """No: whoever hung up is still in the batch, so the request keeps its place until it is decided."""
+        return False
+
+    def settle(self, decision: Decision) -> None:
+        self._decision = decision
+        if self._wake is not None:
+            self._wake(self)
 
 
 class ClaimDesk:
@@ -49,22 +96,22 @@ class ClaimDesk:
         self._telemetry = telemetry
         self._on_doubt = on_doubt
         self._on_broken = on_broken
-        self._waiting: list[tuple[ClaimRequest, bool, asyncio.Future[Decision]]] = []
-        self._under_way = False
+        self._waiting: list[tuple[ClaimRequest, bool, Pending]] = []
+        self._under_way = 0
         self._failing = False
 
-    def submit(self, request: ClaimRequest, *, fresh: bool) -> asyncio.Future[Decision]:
+    def submit(self, request: ClaimRequest, *, fresh: bool) -> Pending:
         """Put a claim to the ledger; `fresh` is the gate's belief that the person has no claim yet."""
-        future: asyncio.Future[Decision] = self._loop.create_future()
+        pending = Pending(self._loop)
         # Before the answer is known, and whatever it will be: from here on this person may have a claim,
         # and must not be refused by a gate that has not heard of it.
         self._gate.learn_person(request.campaign_id, request.person)
-        self._waiting.append((request, fresh, future))
-        if not self._under_way:
-            self._under_way = True
+        self._waiting.append((request, fresh, pending))
+        if self._under_way < BATCHES_MAX and len(self._waiting) == 1:
+            self._under_way += 1
             # At the end of this turn of the loop, so that what arrived together goes together.
             self._loop.call_soon(self._send)
-        return future
+        return pending
 
     def cancel(self, campaign_id: int, person: bytes, claim_id: str) -> asyncio.Future[Claim | Refusal]:
         """Cancel a person's own claim; answers after the commit."""
@@ -73,6 +120,9 @@ class ClaimDesk:
         return future
 
     def _send(self) -> None:
+        if not self._waiting:
+            self._under_way -= 1
+            return
         batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         requests = [item[0] for item in batch]
         fresh = [item[1] for item in batch]
@@ -82,47 +132,43 @@ class ClaimDesk:
     def _settled(
         self,
         requests: Sequence[ClaimRequest],
-        futures: Sequence[asyncio.Future[Decision]],
+        waiting: Sequence[Pending],
         started: float,
         result: BatchResult | Exception,
     ) -> None:
         # The next batch goes out first, so that the ledger works while the answers are written.
-        if self._waiting:
-            self._send()
-        else:
-            self._under_way = False
+        self._send()
         self._telemetry.batch(len(requests), self._loop.time() - started)
         if isinstance(result, Exception):
-            self._fail({request.campaign_id for request in requests}, futures, result)
+            refusal = self._failure({request.campaign_id for request in requests}, len(requests), result)
+            for pending in waiting:
+                pending.settle(refusal)
             return
         self._failing = False
         self._board.learn(result.stock)
-        for decision, future in zip(result.decisions, futures, strict=True):
-            # Whoever hung up meanwhile has cancelled the future; their claim stands.
-            if not future.done():
-                future.set_result(decision)
+        for decision, pending in zip(result.decisions, waiting, strict=True):
+            pending.settle(decision)
 
     def _cancelled(self, campaign_id: int, future: asyncio.Future[Claim | Refusal], result: Any) -> None:
         if isinstance(result, Exception):
-            self._fail({campaign_id}, [future], result)
-            return
-        ended, stock = result
-        self._board.learn(stock)
+            ended: Claim | Refusal = self._failure({campaign_id}, 1, result)
+        else:
+            ended, stock = result
+            self._board.learn(stock)
         if not future.done():
             future.set_result(ended)
 
-    def _fail(self, campaign_ids: set[int], futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
-        """Answer honestly: nothing was written, or nobody knows."""
+    def _failure(self, campaign_ids: set[int], requests: int, error: Exception) -> Refusal:
+        """The honest answer: nothing was written, or nobody knows."""
         unavailable = isinstance(error, LedgerUnavailable)
         # The first failure of a row says it; a full disk would otherwise be filled with its own story.
         if not self._failing:
-            _log.error("ledger_failed", error=str(error), kind=type(error).__name__, requests=len(futures))
+            _log.error("ledger_failed", error=str(error), kind=type(error).__name__, requests=requests)
         self._failing = True
         if not unavailable:
             for campaign_id in campaign_ids:
                 self._on_doubt(campaign_id)
-        for future in futures:
-            if not future.done():
-                future.set_result(STORE_UNAVAILABLE if unavailable else UNKNOWN)
         if isinstance(error, LedgerBroken):
+            # Stops this process a moment later, so that who waits here is still answered.
             self._on_broken()
+        return STORE_UNAVAILABLE if unavailable else UNKNOWN

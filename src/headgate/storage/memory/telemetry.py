@@ -37,8 +37,9 @@ class Counters:
         self._requests[route, outcome] += 1
         self._seconds.observe(seconds)
 
-    def claim(self, campaign: str, outcome: str) -> None:
+    def claim(self, campaign: str, outcome: str, seconds: float) -> None:
         self._claims[campaign, outcome] += 1
+        self._seconds.observe(seconds)
 
     def gate(self, seconds: float) -> None:
         self._gate_seconds.observe(seconds)
@@ -52,10 +53,15 @@ class Counters:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, ready for JSON; see `headgate.console.metrics` for the reader."""
+        # Copied in one step each, because the loop goes on counting while another thread publishes.
+        claims = list(self._claims.items())
+        requests = defaultdict(int, self._requests)
+        for (_, outcome), count in claims:
+            requests["claims", outcome] += count
         return {
             "plane": self._plane,
-            "requests": [[*key, count] for key, count in self._requests.items()],
-            "claims": [[*key, count] for key, count in self._claims.items()],
+            "requests": [[*key, count] for key, count in requests.items()],
+            "claims": [[*key, count] for key, count in claims],
             "histograms": {
                 "headgate_request_seconds": [self._seconds.counts, self._seconds.total],
                 "headgate_batch_size": [self._batch_size.counts, self._batch_size.total],

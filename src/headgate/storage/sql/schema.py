@@ -47,12 +47,14 @@ pool = sa.Table(
 )
 
 # `seq` is the key that SQLite stores rows by, so that claims are appended and an export in order of
-# commitment is a plain scan.
+# commitment is a plain scan.  `id` and `code` need no index of their own: both begin with `seq`, which
+# makes them unique and finds their row.  The checks are chains of OR because SQLite builds a temporary
+# table for an IN list, and it would build these for every batch's every row.
 claim = sa.Table(
     "claim",
     METADATA,
     sa.Column("seq", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("id", sa.Text, nullable=False),
     sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
     sa.Column("pool_id", sa.Integer, sa.ForeignKey("pool.id"), nullable=False),
     sa.Column("person", sa.LargeBinary(16), nullable=False),
@@ -64,8 +66,11 @@ claim = sa.Table(
     sa.Column("key_digest", sa.LargeBinary(16)),
     sa.Column("body_digest", sa.LargeBinary(16)),
     sa.UniqueConstraint("campaign_id", "person", "ordinal", name="claim_place"),
-    sa.CheckConstraint("status IN ('held','confirmed','redeemed','cancelled','expired')", name="claim_status"),
-    sa.CheckConstraint("(status IN ('held','confirmed','redeemed')) = (ordinal > 0)", name="claim_live_has_place"),
+    sa.CheckConstraint(
+        "status = 'confirmed' OR status = 'held' OR status = 'redeemed' OR status = 'cancelled' OR status = 'expired'",
+        name="claim_status",
+    ),
+    sa.CheckConstraint("(status = 'cancelled' OR status = 'expired') = (ordinal <= 0)", name="claim_live_has_place"),
 )
 
 operator = sa.Table(

@@ -68,14 +68,14 @@ class _Minter:
         self.rows: list[_Row] = []
         self._first_seq = last_seq + 1
         self._now_ms = now_ms
-        self._names = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM * count), count, now_ms)
+        self._names = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM * count), count)
         self._codes = codes
 
     def __call__(self, request: ClaimRequest, ordinal: int) -> Claim:
         rows = self.rows
         index = len(rows)
         seq = self._first_seq + index
-        id_ = self._names.id_of(index)
+        id_ = self._names.id_of(index, seq)
         code = self._names.code_of(index, seq)
         pool_id = request.pool_id
         rows.append(

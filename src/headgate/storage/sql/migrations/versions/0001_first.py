@@ -58,7 +58,7 @@ def _claim() -> None:
     op.create_table(
         "claim",
         sa.Column("seq", sa.Integer, primary_key=True),
-        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("id", sa.Text, nullable=False),
         sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
         sa.Column("pool_id", sa.Integer, sa.ForeignKey("pool.id"), nullable=False),
         sa.Column("person", sa.LargeBinary(16), nullable=False),
@@ -70,8 +70,14 @@ def _claim() -> None:
         sa.Column("key_digest", sa.LargeBinary(16)),
         sa.Column("body_digest", sa.LargeBinary(16)),
         sa.UniqueConstraint("campaign_id", "person", "ordinal", name="claim_place"),
-        sa.CheckConstraint("status IN ('held','confirmed','redeemed','cancelled','expired')", name="claim_status"),
-        sa.CheckConstraint("(status IN ('held','confirmed','redeemed')) = (ordinal > 0)", name="claim_live_has_place"),
+        sa.CheckConstraint(
+            "status = 'confirmed' OR status = 'held' OR status = 'redeemed'"
+            " OR status = 'cancelled' OR status = 'expired'",
+            name="claim_status",
+        ),
+        sa.CheckConstraint(
+            "(status = 'cancelled' OR status = 'expired') = (ordinal <= 0)", name="claim_live_has_place"
+        ),
     )
 
 
