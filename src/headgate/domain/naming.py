@@ -17,17 +17,19 @@ _PAIRS = [chr(ALPHABET[value >> 5]) + chr(ALPHABET[value & 31]) for value in ran
 
 
 class ClaimNames:
-    """Names for one batch: `entropy` holds ENTROPY_PER_CLAIM bytes for each claim."""
+    """Names for a batch of `count` claims from `first_seq` on: `entropy` holds ENTROPY_PER_CLAIM bytes for each."""
 
-    def __init__(self, entropy: bytes, count: int) -> None:
+    def __init__(self, entropy: bytes, count: int, first_seq: int) -> None:
+        self._first_seq = first_seq
         self._ids = entropy[: 9 * count].hex()
         self._codes = entropy[9 * count : 15 * count].translate(_SYMBOLS).decode("ascii")
 
-    def id_of(self, index: int, seq: int) -> str:
+    def id_of(self, index: int) -> str:
         """30 hexadecimal digits: the sequence in 48 bits, then 72 random bits."""
-        return f"{seq:012x}{self._ids[18 * index : 18 * index + 18]}"
+        return f"{self._first_seq + index:012x}{self._ids[18 * index : 18 * index + 18]}"
 
-    def code_of(self, index: int, seq: int) -> str:
+    def code_of(self, index: int) -> str:
         """`SSSSSS-RRRRRR`: the sequence (so that no two codes are the same), then 30 random bits."""
+        seq = self._first_seq + index
         ordered = _PAIRS[seq >> 20 & 1023] + _PAIRS[seq >> 10 & 1023] + _PAIRS[seq & 1023]
         return f"{ordered}-{self._codes[6 * index : 6 * index + 6]}"

@@ -26,6 +26,7 @@ from .stock import StockBoard
 BATCH_MAX = 512
 """Claims in one transaction: bounds how long it holds the write lock and how many a crash leaves in doubt."""
 
+
 BATCHES_MAX = 2
 """While the ledger commits one batch the next already lies before it, so that it never waits for the event
 loop.  A third would only split the same requests into smaller transactions."""

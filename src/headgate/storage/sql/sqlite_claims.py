@@ -68,15 +68,15 @@ class _Minter:
         self.rows: list[_Row] = []
         self._first_seq = last_seq + 1
         self._now_ms = now_ms
-        self._names = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM * count), count)
+        self._names = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM * count), count, last_seq + 1)
         self._codes = codes
 
     def __call__(self, request: ClaimRequest, ordinal: int) -> Claim:
         rows = self.rows
         index = len(rows)
         seq = self._first_seq + index
-        id_ = self._names.id_of(index, seq)
-        code = self._names.code_of(index, seq)
+        id_ = self._names.id_of(index)
+        code = self._names.code_of(index)
         pool_id = request.pool_id
         rows.append(
             (seq, id_, request.campaign_id, pool_id, request.person, ordinal, code, self._now_ms,
