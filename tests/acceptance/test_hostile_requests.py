@@ -195,6 +195,23 @@ def test_half_sent_requests_do_not_hold_up_others(target: Target) -> None:
             eventually("a claim after half-sent ones", functools.partial(served_within_reason, token))
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 18", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    ("path", "kind"), [(CLAIMS, "application/json"), (f"/c/{SLUG}", "application/x-www-form-urlencoded")]
+)
+def test_a_body_that_does_not_come_is_given_up(target: Target, path: str, kind: str, framing: str) -> None:
+    token = target.api.session()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: {kind}\r\n{framing}\r\n\r\n"
+    )
+    begun = "4\r\npool\r\n" if "chunked" in framing else "pool"
+    with target.survives(), socket.create_connection(("127.0.0.1", target.port), timeout=30) as connection:
+        connection.sendall(head.encode() + begun.encode())
+        answer = b"".join(iter(functools.partial(connection.recv, 65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 408 "), "and then the connection is closed"
+    assert target.api.mine(SLUG, token) == []
+
+
 def test_clients_that_leave_before_the_answer_get_their_claim_or_none(target: Target) -> None:
     tokens = [target.api.session() for _ in range(100)]
     with target.survives():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from granian._futures import _future_watcher_wrapper  # type: ignore[attr-defined]  # what the server starts requests with
+from granian._futures import _future_watcher_wrapper  # what the server starts requests with
 
 from headgate.http.driving import drive_requests
 
@@ -40,7 +40,7 @@ class Watcher:
 
 def request_of(application: Any) -> tuple[Watcher, Coroutine[Any, Any, None]]:
     watcher = Watcher()
-    return watcher, _future_watcher_wrapper(application)(watcher)
+    return watcher, _future_watcher_wrapper(application)(watcher)  # type: ignore[no-untyped-call]  # untyped there
 
 
 def test_a_request_that_waits_for_nothing_is_over_when_it_has_begun(loop: Loop) -> None:
@@ -84,6 +84,27 @@ def test_a_request_goes_on_when_what_it_waits_for_is_there(loop: Loop) -> None:
     loop.run_until_complete(main())
     assert repr(seen) == "['body', OSError(5, 'gone')]"
     assert watcher.said == ["done"]
+
+
+def test_a_request_hears_that_what_it_waits_for_was_cancelled(loop: Loop) -> None:
+    coming = loop.create_future()
+
+    async def application(_scope: Any, _protocol: Any) -> None:
+        try:
+            await coming
+        except asyncio.CancelledError:
+            watcher.said.append("given up")
+
+    watcher, coroutine = request_of(application)
+
+    async def main() -> None:
+        loop.create_task(coroutine)
+        coming.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+    assert watcher.said == ["given up", "done"]
 
 
 def test_a_request_that_fails_tells_the_server(loop: Loop) -> None:

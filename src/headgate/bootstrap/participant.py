@@ -16,6 +16,7 @@ from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 
 from ..http.address import ClientAddress
+from ..http.bodies import Bodies
 from ..participant.app import ParticipantApp
 from ..participant.claims import ClaimForm
 from ..participant.pages import Pages, build_assets
@@ -141,6 +142,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         telemetry=counters,
         pages=Pages(build_assets(settings.public_dir / "assets")),
         reader=Reader(SqliteClaims(path, CLOCK, ENTROPY), read_thread),
+        bodies=Bodies(),
         permits=settings.limits.concurrency,
         close=close,
     )

@@ -1,40 +1,97 @@
-"""Request bodies: bounded before they are read."""
+"""Request bodies: bounded in size before they are read, and in the time that they may take."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Generator
+from itertools import takewhile
 from typing import Any, Protocol
 
 from ..domain.outcome import Outcome, Refusal
+from .problem import Headers
 
 BODY_MAX_BYTES = 16_384
 """A claim is some hundred bytes; with signals it stays below this."""
 
+BODY_S = 10
+"""What a body of that size may take on a bad mobile connection."""
+
 TOO_LARGE = Refusal(Outcome.INVALID, f"The body is larger than {BODY_MAX_BYTES} bytes.", reason="too_large")
+TOO_SLOW = Refusal(
+    Outcome.INVALID, f"The body did not arrive within {BODY_S} seconds; please try again.", reason="too_slow"
+)
 BAD_LENGTH = Refusal(Outcome.INVALID, "Content-Length is not a number.")
 
 
-class BodyReader(Protocol):
-    """What the server hands over (RSGI protocol): awaiting a call gives the whole body, iterating gives parts."""
+class Arriving(Protocol):
+    """The server's future of a body or of a part of it."""
 
-    async def __call__(self) -> bytes: ...
+    def __await__(self) -> Generator[Any, None, bytes]: ...
 
-    def __aiter__(self) -> Any: ...
+    def cancel(self) -> bool: ...
 
 
-async def read_body(reader: BodyReader, content_length: str | None) -> bytes | Refusal:
-    """The body, or why it is refused; never holds more than BODY_MAX_BYTES and one part."""
-    if content_length is not None:
+class Responder(Protocol):
+    """What the server hands over (RSGI protocol): a call gives the whole body, iterating gives parts."""
+
+    def __call__(self) -> Arriving: ...
+
+    def __aiter__(self) -> Responder: ...
+
+    def __anext__(self) -> Arriving: ...
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None: ...
+
+
+class Bodies:
+    """Reads the bodies of one event loop's requests, bounded in size and in time.
+
+    `waiting` holds what is waited for since when (s, monotonic), the oldest first: parts of bodies that
+    the server has not got yet.  Giving one up makes its reader get TOO_SLOW.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: dict[Arriving, float] = {}
+
+    async def read(self, responder: Responder, content_length: str | None) -> bytes | Refusal:
+        """The body, or why it is refused; never holds more than BODY_MAX_BYTES and one part."""
+        started = time.monotonic()
+        if content_length is None:
+            return await self._parts(responder, started)
         if not (content_length.isascii() and content_length.isdigit()):
             return BAD_LENGTH
         if len(content_length) > 6 or int(content_length) > BODY_MAX_BYTES:
             return TOO_LARGE
-        return await reader()
-    parts = bytearray()
-    async for part in reader:
-        parts += part
-        if len(parts) > BODY_MAX_BYTES:
-            return TOO_LARGE
-    return bytes(parts)
+        return await self._arrival(responder(), started)
+
+    async def _parts(self, responder: Responder, started: float) -> bytes | Refusal:
+        parts = bytearray()
+        iterator = aiter(responder)
+        while True:
+            try:
+                part = await self._arrival(anext(iterator), started)
+            except StopAsyncIteration:
+                return bytes(parts)
+            if isinstance(part, Refusal):
+                return part
+            parts += part
+            if len(parts) > BODY_MAX_BYTES:
+                return TOO_LARGE
+
+    async def _arrival(self, arriving: Arriving, started: float) -> bytes | Refusal:
+        self.waiting[arriving] = started
+        try:
+            return await arriving
+        except asyncio.CancelledError:
+            return TOO_SLOW
+        finally:
+            del self.waiting[arriving]
+
+    def give_up_overdue(self, now_s: float) -> None:
+        """Give up every body that has not come within BODY_S; the server then closes the connection."""
+        for arriving in list(takewhile(lambda arriving: now_s - self.waiting[arriving] > BODY_S, self.waiting)):
+            arriving.cancel()
 
 
 def media_type(content_type: str | None) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any
 
 _SERVER = "granian._futures"
@@ -22,17 +22,18 @@ _SERVER = "granian._futures"
 class _Run:
     """One request.  Granian keeps it in place of a task and calls `cancel` when the client hangs up."""
 
-    __slots__ = ("_context", "_loop", "_send")
+    __slots__ = ("_context", "_coroutine", "_loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], context: Any) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         self._loop = loop
-        self._send = coroutine.send
+        self._coroutine = coroutine
         self._context = context
         self._step()
 
-    def _step(self, _awaited: object = None) -> None:
+    def _step(self, awaited: Any = None) -> None:
         try:
-            awaited = self._send(None)
+            failure = _failure(awaited) if awaited is not None else None
+            awaited = self._coroutine.send(None) if failure is None else self._coroutine.throw(failure)
         except StopIteration:
             return
         if awaited is None:  # `asyncio.sleep(0)`: only a turn of the loop is asked for.
@@ -45,6 +46,15 @@ class _Run:
     def cancel(self) -> bool:
         """No: a claim that is being decided keeps its place until the ledger has answered."""
         return False
+
+
+def _failure(awaited: Any) -> BaseException | None:
+    """What became of a future, asked as a task asks it: the server's futures say only here that they were cancelled."""
+    try:
+        awaited.result()
+    except BaseException as error:  # noqa: BLE001 -- it is thrown into whoever waited
+        return error
+    return None
 
 
 def drive_requests(loop: asyncio.AbstractEventLoop) -> None:

@@ -35,6 +35,7 @@ STATUS: dict[Outcome, int] = {
 STATUS_OF_REASON: dict[str, int] = {
     "key_reused": 422,
     "too_large": 413,
+    "too_slow": 408,
     "media_type": 415,
     "method": 405,
 }

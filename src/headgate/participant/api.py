@@ -6,19 +6,12 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from ..domain.claim import Claim
-from ..domain.outcome import (
-    NO_SESSION,
-    OVERLOADED,
-    UNKNOWN_CAMPAIGN,
-    Refusal,
-)
-from ..http.bearer import bearer_token
+from ..domain.outcome import Refusal
 from ..http.cookies import session_cookie, set_session
 from ..http.problem import Answer, Headers, problem
 from ..http.safety import cross_site
 from ..services.book import Entry
-from ..services.sessions import SESSION_TTL_S, Session
+from ..services.sessions import SESSION_TTL_S
 from .answers import CROSS_SITE, PERSONAL
 from .claims import claim_object
 from .plane import Plane
@@ -39,14 +32,6 @@ POOLS_ASKED_MAX = 50
 _encode = msgspec.json.encode
 
 
-def session_of(plane: Plane, headers: RequestHeaders) -> Session | None:
-    """The session of a request: a bearer token, else the cookie."""
-    authorization = headers.get("authorization")
-    if authorization is not None:
-        return plane.sessions.check(bearer_token(authorization), plane.clock.now_ms())
-    return plane.sessions.check(session_cookie(headers.get("cookie")), plane.clock.now_ms())
-
-
 def query_fields(query: str) -> dict[str, list[str]]:
     """The fields of a query; none where there are more than anybody has use for."""
     try:
@@ -62,8 +47,6 @@ def takes_gzip(headers: RequestHeaders) -> bool:
 class Api:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
-        self._overloaded = problem(OVERLOADED)
-        self._no_session = problem(NO_SESSION)
 
     async def session(self, scope: Scope, _responder: Responder, _slug: str, _rest: str) -> Answer:
         """201 with a cookie; the person of a valid cookie stays the same."""
@@ -88,9 +71,7 @@ class Api:
         )
 
     async def state(self, scope: Scope, _responder: Responder, slug: str, _rest: str) -> Answer:
-        entry = self._plane.book.get(slug)
-        if entry is None:
-            return problem(UNKNOWN_CAMPAIGN)
+        entry = self._plane.entry(slug)
         now_ms = self._plane.clock.now_ms()
         if scope.query_string:
             asked = query_fields(scope.query_string).get("pools")
@@ -107,53 +88,28 @@ class Api:
         return Answer(200, PUBLIC, _encode(publication.view(now_ms, pools)))
 
     async def pools(self, scope: Scope, _responder: Responder, slug: str, _rest: str) -> Answer:
-        entry = self._plane.book.get(slug)
-        if entry is None:
-            return problem(UNKNOWN_CAMPAIGN)
+        entry = self._plane.entry(slug)
         document, compressed = entry.publication.pool_list(self._plane.clock.now_ms())
         if compressed and takes_gzip(scope.headers):
             return Answer(200, PUBLIC_GZIP, compressed)
         return Answer(200, PUBLIC, document)
 
     async def mine(self, scope: Scope, _responder: Responder, slug: str, _rest: str) -> Answer:
-        found = await self._own(scope, slug)
-        if isinstance(found, Answer):
-            return found
-        return Answer(200, PERSONAL, _encode({"claims": [claim_object(claim) for claim in found]}))
-
-    async def _own(self, scope: Scope, slug: str) -> Answer | list[Claim]:
         plane = self._plane
-        entry = plane.book.get(slug)
-        if entry is None:
-            return problem(UNKNOWN_CAMPAIGN)
-        session = session_of(plane, scope.headers)
-        if session is None:
-            return self._no_session
-        if plane.progress >= plane.permits:
-            return self._overloaded
-        plane.progress += 1
-        try:
-            return await plane.reader.claims_of(entry.campaign.id, session.person)
-        finally:
-            plane.progress -= 1
+        entry = plane.entry(slug)
+        session = plane.own_session(scope.headers)
+        with plane.permit():
+            claims = await plane.reader.claims_of(entry.campaign.id, session.person)
+        return Answer(200, PERSONAL, _encode({"claims": [claim_object(claim) for claim in claims]}))
 
     async def cancel(self, scope: Scope, _responder: Responder, slug: str, rest: str) -> Answer:
         plane = self._plane
-        entry = plane.book.get(slug)
-        if entry is None:
-            return problem(UNKNOWN_CAMPAIGN)
-        session = session_of(plane, scope.headers)
-        if session is None:
-            return self._no_session
+        entry = plane.entry(slug)
+        session = plane.own_session(scope.headers)
         if cross_site(scope.headers):
             return problem(CROSS_SITE)
-        if plane.progress >= plane.permits:
-            return self._overloaded
-        plane.progress += 1
-        try:
+        with plane.permit():
             ended = await plane.desk.cancel(entry.campaign.id, session.person, rest.removeprefix("claims/"))
-        finally:
-            plane.progress -= 1
         if isinstance(ended, Refusal):
             return problem(ended)
         return Answer(200, PERSONAL, _encode({"outcome": "cancelled", "claim": claim_object(ended)}), "cancelled")

@@ -10,15 +10,14 @@ from functools import lru_cache
 import structlog
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
 
-from ..domain.outcome import STORE_UNAVAILABLE, UNKNOWN_CAMPAIGN, Outcome, Refusal
+from ..domain.outcome import UNKNOWN_CAMPAIGN, Outcome, Refusal
 from ..http.driving import drive_requests
 from ..http.problem import Answer, problem
-from ..ports.ledger import LedgerError
 from .answers import BAD_BYTES, FAULT, rate_limited
 from .api import Api
 from .claim_route import ClaimRoute
 from .forms import Forms
-from .plane import Plane
+from .plane import Plane, Refused
 from .protocol import Responder, Scope
 
 _log = structlog.get_logger("headgate.participant")
@@ -27,6 +26,9 @@ NO_ROUTE = Refusal(Outcome.NOT_FOUND, "There is nothing at this path.", reason="
 _METHOD = Refusal(Outcome.INVALID, "This path does not take this method.", reason="method")
 
 _ALIVE = Answer(200, [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")], b"ok\n")
+
+SWEEP_S = 1.0
+"""How often bodies that do not come are looked for."""
 
 Handler = Callable[[Scope, Responder, str, str], Awaitable[Answer]]
 """(scope, responder, slug, rest of the path after the slug) -> answer"""
@@ -49,6 +51,7 @@ class ParticipantApp:
     def __init__(self, wire: Callable[[asyncio.AbstractEventLoop], Plane]) -> None:
         self._wire = wire
         self._plane: Plane
+        self._loop: asyncio.AbstractEventLoop
         self._claim: ClaimRoute
         self._campaign_routes: dict[str, tuple[str, Methods]] = {}
         self._page_routes: dict[str, tuple[str, Methods]] = {}
@@ -58,6 +61,8 @@ class ParticipantApp:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         drive_requests(loop)
         self._plane = self._wire(loop)
+        self._loop = loop
+        self._sweep_bodies()
         api, forms = Api(self._plane), Forms(self._plane)
         self._claim = ClaimRoute(self._plane)
         self._sessions_route = ("sessions", {"POST": api.session})
@@ -73,6 +78,10 @@ class ParticipantApp:
             "mine": ("page_mine", {"GET": forms.mine}),
             "cancel": ("page_cancel", {"POST": forms.cancel}),
         }
+
+    def _sweep_bodies(self) -> None:
+        self._plane.bodies.give_up_overdue(time.monotonic())
+        self._loop.call_later(SWEEP_S, self._sweep_bodies)
 
     async def _unknown_claims(self, _scope: Scope, _responder: Responder, _slug: str, _rest: str) -> Answer:
         """Claims on a campaign that exists go to `ClaimRoute`; what comes here names one that does not."""
@@ -94,9 +103,8 @@ class ParticipantApp:
         route, methods, slug, rest = self._find(scope.path)
         try:
             answer = await self._answer(scope, responder, methods, slug, rest)
-        except LedgerError as error:
-            _log.error("ledger_failed", route=route, error=str(error))
-            answer = problem(STORE_UNAVAILABLE)
+        except Refused as refused:
+            answer = problem(refused.refusal)
         except ProtocolClosed:
             # The client left in the middle of its body, so there is nobody to answer.
             return

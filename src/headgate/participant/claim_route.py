@@ -6,8 +6,8 @@ every nested coroutine costs one twice: when it is made, and at each wait that p
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable
 
 import structlog
 from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
@@ -15,7 +15,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public 
 from ..domain.claim import Granted
 from ..domain.outcome import NO_SESSION, OVERLOADED, Refusal
 from ..http.bearer import bearer_token
-from ..http.bodies import BODY_MAX_BYTES, read_body
+from ..http.bodies import BODY_MAX_BYTES, TOO_SLOW
 from ..http.cookies import session_cookie
 from ..http.problem import Answer, problem
 from ..http.safety import cross_site
@@ -36,6 +36,7 @@ class ClaimRoute:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._form = plane.form
+        self._waiting = plane.bodies.waiting
         self._telemetry = plane.telemetry
         self._time_text = TimeText().of
         self._overloaded = problem(OVERLOADED)
@@ -49,8 +50,19 @@ class ClaimRoute:
             headers = scope.headers
             admitted = self._admit(scope, headers, entry, started)
             if type(admitted) is Session:
-                reading = self._read(headers, responder)
-                content = reading if type(reading) is Refusal else await reading  # type: ignore[misc]  # narrowed by `type`
+                length = headers.get("content-length")
+                # What nearly every client sends is read here; `Bodies.read` knows what else there can be.
+                if length is not None and length.isdigit() and len(length) < 5 and int(length) <= BODY_MAX_BYTES:
+                    arriving = responder()
+                    self._waiting[arriving] = started
+                    try:
+                        content: bytes | Refusal = await arriving
+                    except asyncio.CancelledError:
+                        content = TOO_SLOW
+                    finally:
+                        del self._waiting[arriving]
+                else:
+                    content = await plane.bodies.read(responder, length)
                 decision = self._ask(content, headers, entry, admitted)
                 if type(decision) is Pending:
                     plane.progress += 1
@@ -100,15 +112,9 @@ class ClaimRoute:
         if session is None:
             return self._no_session
         refusal = self._form.refuse_early(entry, session, now_ms)
+        if refusal is None and not is_json(headers.get("content-type")):
+            refusal = BAD_MEDIA_TYPE
         return session if refusal is None else problem(refusal)
-
-    def _read(self, headers: RequestHeaders, responder: Responder) -> Awaitable[bytes | Refusal] | Refusal:
-        if not is_json(headers.get("content-type")):
-            return BAD_MEDIA_TYPE
-        length = headers.get("content-length")
-        # What nearly every client sends is read here; `read_body` knows what else there can be.
-        small = length is not None and length.isdigit() and len(length) < 5 and int(length) <= BODY_MAX_BYTES
-        return responder() if small else read_body(responder, length)
 
     def _ask(
         self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, session: Session

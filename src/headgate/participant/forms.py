@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from functools import wraps
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
 from ..domain.claim import LIVE, Granted
-from ..domain.outcome import (
-    NO_SESSION,
-    OVERLOADED,
-    UNKNOWN_CAMPAIGN,
-    Outcome,
-    Refusal,
-)
-from ..http.bodies import media_type, read_body
+from ..domain.outcome import Outcome, Refusal
+from ..http.bodies import media_type
 from ..http.cookies import set_session
 from ..http.problem import Answer, Headers, status_of
 from ..http.safety import cross_site
 from ..services.book import Entry
 from ..services.sessions import SESSION_TTL_S, Session
-from .api import query_fields, session_of, takes_gzip
+from .api import query_fields, takes_gzip
 from .claims import BAD_KEY, ClaimBody, usable_key
 from .pages import choose_language
-from .plane import Plane
+from .plane import Plane, Refused
 from .protocol import Responder, Scope
 
 CSP = (
@@ -48,15 +44,31 @@ _BAD_MEDIA_TYPE = Refusal(Outcome.INVALID, "Send the form as application/x-www-f
 _CROSS_SITE = Refusal(Outcome.REFUSED, "This form comes from another site's page.", reason="cross_site")
 
 
+Page = Callable[["Forms", Scope, Responder, str, str], Awaitable[Answer]]
+
+
+def _told_as_page(handler: Page) -> Page:
+    """Whoever came with a browser is told a refusal by a page, in their language."""
+
+    @wraps(handler)
+    async def page(self: Forms, scope: Scope, responder: Responder, slug: str, rest: str) -> Answer:
+        try:
+            return await handler(self, scope, responder, slug, rest)
+        except Refused as refused:
+            language, _ = self._asked(scope)
+            return self._message(language, refused.refusal)
+
+    return page
+
+
 class Forms:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
 
+    @_told_as_page
     async def page(self, scope: Scope, _responder: Responder, slug: str, _rest: str) -> Answer:
         language, query = self._asked(scope)
-        entry = self._plane.book.get(slug)
-        if entry is None:
-            return self._message(language, UNKNOWN_CAMPAIGN)
+        entry = self._plane.entry(slug)
         now_ms = self._plane.clock.now_ms()
         if query:
             matches = entry.publication.search(query)
@@ -69,23 +81,17 @@ class Forms:
             return Answer(200, [*PUBLIC, ("content-encoding", "gzip")], compressed)
         return _html(200, PUBLIC, page)
 
+    @_told_as_page
     async def mine(self, scope: Scope, _responder: Responder, slug: str, _rest: str) -> Answer:
         language, _ = self._asked(scope)
         plane = self._plane
-        entry = plane.book.get(slug)
-        if entry is None:
-            return self._message(language, UNKNOWN_CAMPAIGN)
-        session = session_of(plane, scope.headers)
+        entry = plane.entry(slug)
+        session = plane.session(scope.headers)
         notice = next((name for name in NOTICES if f"notice={name}" in scope.query_string), None)
         claims = []
         if session is not None:
-            if plane.progress >= plane.permits:
-                return self._message(language, OVERLOADED)
-            plane.progress += 1
-            try:
+            with plane.permit():
                 claims = await plane.reader.claims_of(entry.campaign.id, session.person)
-            finally:
-                plane.progress -= 1
         # Only what this person holds is looked up and shown, so a page of thousands of pools stays small.
         codes = {claim.pool_code for claim in claims}
         pools = tuple(entry.publication.pool(code) for code in codes)
@@ -94,70 +100,71 @@ class Forms:
         key = plane.entropy.token_bytes(12).hex() if live < entry.campaign.per_person else ""
         return _html(200, PERSONAL, plane.pages.claims(view, claims, language=language, form_key=key, notice=notice))
 
+    @_told_as_page
     async def claim(self, scope: Scope, responder: Responder, slug: str, _rest: str) -> Answer:
         language, _ = self._asked(scope)
         plane = self._plane
-        entry = plane.book.get(slug)
-        if entry is None:
-            return self._message(language, UNKNOWN_CAMPAIGN)
-        if plane.progress >= plane.permits:
-            return self._refused(entry, language, OVERLOADED)
-        session = session_of(plane, scope.headers)
+        entry = plane.entry(slug)
+        session = plane.session(scope.headers)
         cookie: Headers = []
         if session is None:
             session, cookie = self._new_session(scope)
-        plane.progress += 1
         try:
-            refusal = await self._take(scope, responder, entry, session)
-        finally:
-            plane.progress -= 1
-        if refusal is not None:
-            return self._refused(entry, language, refusal, cookie)
+            await self._take(scope, responder, entry, session)
+        except Refused as refused:
+            return self._refused(entry, language, refused.refusal, cookie)
         return _see_other(f"/c/{slug}/mine?notice=confirmed", language, scope, cookie)
 
-    async def _take(self, scope: Scope, responder: Responder, entry: Entry, session: Session) -> Refusal | None:
+    async def _take(self, scope: Scope, responder: Responder, entry: Entry, session: Session) -> None:
+        """Raises Refused."""
         form = self._plane.form
         early = form.refuse_early(entry, session, self._plane.clock.now_ms())
         if early is not None:
-            return early
-        fields = await _read_form(scope, responder)
-        if isinstance(fields, Refusal):
-            return fields
+            raise Refused(early)
+        fields = await self._read(scope, responder)
         pool = fields.get("pool", "")
         key = fields.get("key") or None
         if not usable_key(key):
-            return BAD_KEY
+            raise Refused(BAD_KEY)
         if key is None and entry.campaign.per_person > 1:
             # The cacheable page carries no key of its own, and a repeated click must not take twice.
             key = f"form:{pool}"
-        asked = form.ask(entry, session, pool, key, ClaimBody(pool))
-        decision = asked if isinstance(asked, Granted | Refusal) else await asked
-        if isinstance(decision, Granted):
-            return None
-        return decision
+        with self._plane.permit():
+            asked = form.ask(entry, session, pool, key, ClaimBody(pool))
+            decision = asked if isinstance(asked, Granted | Refusal) else await asked
+        if isinstance(decision, Refusal):
+            raise Refused(decision)
 
+    @_told_as_page
     async def cancel(self, scope: Scope, responder: Responder, slug: str, _rest: str) -> Answer:
         language, _ = self._asked(scope)
         plane = self._plane
-        entry = plane.book.get(slug)
-        if entry is None:
-            return self._message(language, UNKNOWN_CAMPAIGN)
-        session = session_of(plane, scope.headers)
-        if session is None:
-            return self._message(language, NO_SESSION)
-        if plane.progress >= plane.permits:
-            return self._message(language, OVERLOADED)
-        plane.progress += 1
-        try:
-            fields = await _read_form(scope, responder)
-            if isinstance(fields, Refusal):
-                return self._message(language, fields)
+        entry = plane.entry(slug)
+        session = plane.own_session(scope.headers)
+        fields = await self._read(scope, responder)
+        with plane.permit():
             ended = await plane.desk.cancel(entry.campaign.id, session.person, fields.get("claim", ""))
-        finally:
-            plane.progress -= 1
         if isinstance(ended, Refusal):
-            return self._message(language, ended)
+            raise Refused(ended)
         return _see_other(f"/c/{slug}/mine?notice=cancelled", language, scope, [])
+
+    async def _read(self, scope: Scope, responder: Responder) -> dict[str, str]:
+        """The fields of a posted form, the first of each name; raises Refused."""
+        headers = scope.headers
+        if cross_site(headers):
+            raise Refused(_CROSS_SITE)
+        if media_type(headers.get("content-type")) != "application/x-www-form-urlencoded":
+            raise Refused(_BAD_MEDIA_TYPE)
+        body = await self._plane.bodies.read(responder, headers.get("content-length"))
+        if isinstance(body, Refusal):
+            raise Refused(body)
+        try:
+            fields = parse_qs(
+                body.decode("ascii"), strict_parsing=bool(body), errors="strict", max_num_fields=FORM_FIELDS_MAX
+            )
+        except ValueError as error:
+            raise Refused(_BAD_FORM) from error
+        return {name: values[0] for name, values in fields.items()}
 
     def _new_session(self, scope: Scope) -> tuple[Session, Headers]:
         sessions = self._plane.sessions
@@ -185,24 +192,6 @@ class Forms:
         status = status_of(refusal)
         page = self._plane.pages.message(language=language, status=status, refusal=refusal)
         return Answer(status, PERSONAL, page, refusal.outcome)
-
-
-async def _read_form(scope: Scope, responder: Responder) -> dict[str, str] | Refusal:
-    headers = scope.headers
-    if cross_site(headers):
-        return _CROSS_SITE
-    if media_type(headers.get("content-type")) != "application/x-www-form-urlencoded":
-        return _BAD_MEDIA_TYPE
-    body = await read_body(responder, headers.get("content-length"))
-    if isinstance(body, Refusal):
-        return body
-    try:
-        fields = parse_qs(
-            body.decode("ascii"), strict_parsing=bool(body), errors="strict", max_num_fields=FORM_FIELDS_MAX
-        )
-    except ValueError:
-        return _BAD_FORM
-    return {name: values[0] for name, values in fields.items()}
 
 
 def _html(status: int, headers: Headers, page: bytes) -> Answer:

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
+
 from ..domain.claim import Claim
+from ..domain.outcome import NO_SESSION, OVERLOADED, STORE_UNAVAILABLE, UNKNOWN_CAMPAIGN, Refusal
 from ..http.address import ClientAddress
+from ..http.bearer import bearer_token
+from ..http.bodies import Bodies
+from ..http.cookies import session_cookie
 from ..ports.clock import Clock
 from ..ports.entropy import Entropy
-from ..ports.ledger import ClaimLedger
+from ..ports.ledger import ClaimLedger, LedgerError
 from ..ports.limiter import AddressLimiter
 from ..ports.telemetry import Telemetry
-from ..services.book import CampaignBook
+from ..services.book import CampaignBook, Entry
 from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import Runner
-from ..services.sessions import Sessions
+from ..services.sessions import Session, Sessions
 from .claims import ClaimForm
 from .pages import Pages
+from .protocol import RequestHeaders
+
+_log = structlog.get_logger("headgate.participant")
+
+
+class Refused(Exception):
+    """Ends a request with a refusal."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
 
 
 class Reader:
@@ -30,7 +48,7 @@ class Reader:
         self._runner = runner
 
     async def claims_of(self, campaign_id: int, person: bytes) -> list[Claim]:
-        """Raises LedgerError."""
+        """Raises Refused where the ledger fails."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Claim]] = loop.create_future()
 
@@ -43,12 +61,19 @@ class Reader:
                 future.set_result(result)
 
         self._runner.run(partial(self._ledger.claims_of, campaign_id, person), done)
-        return await future
+        try:
+            return await future
+        except LedgerError as error:
+            _log.error("ledger_failed", error=str(error))
+            raise Refused(STORE_UNAVAILABLE) from error
 
 
 @dataclass
 class Plane:
-    """One worker's parts.  `permits` bounds the claims in progress; `progress` counts them."""
+    """One worker's parts.  `permits` bounds the claims in progress; `progress` counts them.
+
+    The methods are the steps that routes have in common; `ClaimRoute` takes the same ones in line.
+    """
 
     clock: Clock
     entropy: Entropy
@@ -61,6 +86,42 @@ class Plane:
     telemetry: Telemetry
     pages: Pages
     reader: Reader
+    bodies: Bodies
     permits: int
     close: Callable[[], None]
     progress: int = 0
+
+    def entry(self, slug: str) -> Entry:
+        """Raises Refused."""
+        entry = self.book.get(slug)
+        if entry is None:
+            raise Refused(UNKNOWN_CAMPAIGN)
+        return entry
+
+    def session(self, headers: RequestHeaders) -> Session | None:
+        """The session of a request: a bearer token's, else the cookie's."""
+        authorization = headers.get("authorization")
+        token = session_cookie(headers.get("cookie")) if authorization is None else bearer_token(authorization)
+        return self.sessions.check(token, self.clock.now_ms())
+
+    def own_session(self, headers: RequestHeaders) -> Session:
+        """Raises Refused."""
+        session = self.session(headers)
+        if session is None:
+            raise Refused(NO_SESSION)
+        return session
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """A place among the claims in progress; raises Refused.
+
+        It is taken for what the ledger does, never while a client sends: whoever stops in the middle of a
+        body would keep a place that another could use.
+        """
+        if self.progress >= self.permits:
+            raise Refused(OVERLOADED)
+        self.progress += 1
+        try:
+            yield
+        finally:
+            self.progress -= 1

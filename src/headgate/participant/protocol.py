@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..http.bodies import BodyReader
-from ..http.problem import Headers
+from ..http.bodies import Responder
+
+__all__ = ["RequestHeaders", "Responder", "Scope"]
 
 
 class RequestHeaders(Protocol):
@@ -22,7 +23,3 @@ class Scope(Protocol):
     client: str
     scheme: str
     headers: RequestHeaders
-
-
-class Responder(BodyReader, Protocol):
-    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None: ...

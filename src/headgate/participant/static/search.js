@@ -38,20 +38,20 @@ function row({ id, label, state }) {
 }
 
 function search() {
+  clearTimeout(typing);
   const words = plain(input.value).split(/\s+/).filter(Boolean);
   const found = words.length ? pools.filter(pool => words.every(word => pool.words.includes(word))) : [];
   // Those with something left first: thirty rows that are gone help nobody.
   found.sort((one, other) => (one.state === "sold_out") - (other.state === "sold_out"));
   const shown = found.slice(0, SHOWN_MAX);
   const kept = list.querySelector(":checked")?.closest("label");
-  const rows = shown.map(row);
-  if (kept) {
-    const twin = rows.findIndex(element => element.querySelector("input").value === kept.querySelector("input").value);
-    // What was chosen stays chosen and in sight, whatever is searched for next.
-    if (twin >= 0) rows[twin] = kept;
-    else rows.unshift(kept);
-  }
-  list.replaceChildren(...rows);
+  const there = new Map([...list.children].map(element => [element.querySelector("input").value, element]));
+  const rows = shown.map(pool => there.get(pool.id) ?? row(pool));
+  // What was chosen stays chosen and in sight, whatever is searched for next.
+  if (kept && !rows.includes(kept)) rows.unshift(kept);
+  // A list that stays as it is keeps the keyboard's place in it.
+  if (rows.length !== list.children.length || rows.some((element, place) => element !== list.children[place]))
+    list.replaceChildren(...rows);
   at("choice").hidden = !rows.length;
   clearTimeout(settling);
   settling = setTimeout(() => {
