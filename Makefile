@@ -58,6 +58,10 @@ bench: .venv/.benching ## the canonical workload, with its environment
 bench-city: .venv/.benching ## a whole city claims at once
 	@$(BIN)/python -m bench.city
 
+.PHONY: bench-crash
+bench-crash: .venv/.benching ## kill -9 at twenty moments of a rush, and what was confirmed is still there
+	@$(BIN)/python -m bench.crash
+
 .PHONY: soak
 soak: .venv/.developing ## the long seeded simulation; a failure prints the seed that replays it
 	@$(BIN)/python -m headgate.lab.simulation --seeds 200000
