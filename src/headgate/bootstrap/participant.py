@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.log import LogLevels
 
 from ..http.address import ClientAddress
@@ -26,7 +26,7 @@ from ..services import metrics_files
 from ..services.book import CampaignBook, Refresher
 from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import LedgerThread
-from ..services.processes import die_with_parent
+from ..services.processes import die_with_parent, schedule_as_batch
 from ..services.sessions import Sessions
 from ..services.stock import StockBoard
 from ..settings import Settings
@@ -75,6 +75,8 @@ def run_participant(settings: Settings) -> None:
         interface=Interfaces.RSGI,
         workers=settings.workers,
         loop=Loops.uvloop,
+        # Its one thread is woken for an answer only where it sleeps; the other kind is woken for each.
+        runtime_mode=RuntimeModes.mt,
         http=HTTPModes.http1,
         http1_settings=HEADERS,
         websockets=False,
@@ -94,6 +96,7 @@ def run_participant(settings: Settings) -> None:
 def _load_participant(settings: Settings) -> Any:
     """Runs in each worker process."""
     die_with_parent()
+    schedule_as_batch()
     set_up_logging()
     return participant_app(settings)
 
