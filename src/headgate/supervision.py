@@ -74,7 +74,10 @@ class _Plane:
             self.process = None
             self._due = now + self._pause_s
         if now >= self._due:
-            self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)  # noqa: S603 -- our own program
+            # A group of its own: Ctrl-C in a terminal is for the supervisor, which ends the planes in order.
+            self.process = subprocess.Popen(  # noqa: S603 -- our own program
+                self._command, stdin=subprocess.DEVNULL, process_group=0
+            )
             self._started = now
 
 

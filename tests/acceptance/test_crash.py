@@ -163,3 +163,15 @@ def test_sigterm_in_the_middle_of_a_rush_loses_nothing(house: Server) -> None:
     house.start()
     nothing_was_lost(house, people, "SIGTERM")
     everything_is_sold(house, people, "SIGTERM")
+
+
+def test_ctrl_c_ends_everything_quietly(house: Server) -> None:
+    house.start()
+    assert house.process is not None
+    family = house.processes()
+    # A terminal sends it to its whole foreground group.
+    os.killpg(house.process.pid, signal.SIGINT)
+    assert house.process.wait(STOP_S) == 0
+    eventually("nothing runs on", lambda: not living(family))
+    log = house.log().lower()
+    assert not any(word in log for word in ("traceback", "error", "unexpected")), log

@@ -57,7 +57,8 @@ def demo(*, data: Path = DEMO_DATA, listen: str | None = None, console: str | No
         password = operators.add(name, "admin", None, actor="demo")
 
     def announce() -> None:
-        _wait_ready(f"http://{settings.listen_address}/readyz")
+        for address in (settings.listen_address, settings.console_address):
+            _wait_ready(f"http://{address}/readyz")
         out = Console(highlight=False)
         out.print()
         out.print(f"  participant page  http://{settings.listen_address}/c/{slug}")
