@@ -8,10 +8,13 @@ import socket
 
 import pytest
 
-from tests.acceptance.client import build, fire, sane
+from tests.acceptance.client import Wire, build, fire, sane
 from tests.acceptance.ledger import Ledger
 from tests.acceptance.product import eventually
 from tests.acceptance.target import CLAIMS, JSON, ROUTES, SLUG, Target
+
+BODIES = [(CLAIMS, "application/json"), (f"/c/{SLUG}", "application/x-www-form-urlencoded")]
+"""(path, media type) of both ways to claim"""
 
 # Sizes, depths and broken framing
 
@@ -196,9 +199,7 @@ def test_half_sent_requests_do_not_hold_up_others(target: Target) -> None:
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 18", "Transfer-Encoding: chunked"])
-@pytest.mark.parametrize(
-    ("path", "kind"), [(CLAIMS, "application/json"), (f"/c/{SLUG}", "application/x-www-form-urlencoded")]
-)
+@pytest.mark.parametrize(("path", "kind"), BODIES)
 def test_a_body_that_does_not_come_is_given_up(target: Target, path: str, kind: str, framing: str) -> None:
     token = target.api.session()
     head = (
@@ -210,6 +211,26 @@ def test_a_body_that_does_not_come_is_given_up(target: Target, path: str, kind: 
         answer = b"".join(iter(functools.partial(connection.recv, 65_536), b""))
     assert answer.startswith(b"HTTP/1.1 408 "), "and then the connection is closed"
     assert target.api.mine(SLUG, token) == []
+
+
+@pytest.mark.parametrize(("path", "kind"), BODIES)
+def test_a_body_that_is_cut_off_is_told_so_where_somebody_listens_on(target: Target, path: str, kind: str) -> None:
+    token = target.api.session()
+    headers = [("Content-Type", kind), ("Authorization", f"Bearer {token}"), ("Content-Length", "99")]
+    with target.survives(), socket.create_connection(("127.0.0.1", target.port), timeout=30) as connection:
+        connection.sendall(build("POST", path, headers, b"pool=central"))
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(functools.partial(connection.recv, 65_536), b""))
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 "), answer[:200]
+
+
+@pytest.mark.parametrize("key", [b"\xe9", "é".encode(), b"\xff\xfe"])
+def test_a_key_that_is_no_text_is_refused_not_ignored(target: Target, key: bytes) -> None:
+    headers: list[tuple[str, str | bytes]] = [JSON, ("Authorization", f"Bearer {target.api.session()}")]
+    with Wire(target.port) as wire:
+        reply = wire.send(build("POST", CLAIMS, [*headers, ("Idempotency-Key", key)], b'{"pool":"central"}'))
+        assert (reply.status, reply.outcome) == (400, "invalid")
+        assert wire.send(build("POST", CLAIMS, headers, b'{"pool":"central"}')).status == 201, "it had taken something"
 
 
 def test_clients_that_leave_before_the_answer_get_their_claim_or_none(target: Target) -> None:

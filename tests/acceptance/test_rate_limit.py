@@ -121,5 +121,8 @@ def test_a_trusted_proxy_names_the_client_by_the_rightmost_hop(tmp_path: Path) -
 
             assert admitted("203.0.113.1", 30) == 20, "the leftmost, forged hop was believed"
             assert admitted("203.0.113.2", 30) == 20, "another client behind the proxy shares the limit"
+            lines = [(("X-Forwarded-For", f"198.51.100.{n}"), ("X-Forwarded-For", "203.0.113.3")) for n in range(30)]
+            found = [api.request("POST", "/api/v1/sessions", headers=pair).status_code for pair in lines]
+            assert found.count(201) == 20, "a line that the client wrote above the proxy's was believed"
     finally:
         server.end()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
-import urllib.error
-import urllib.request
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,11 +12,10 @@ from headgate.bootstrap.logs import set_up_logging
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
 
 from .options import Common, now_ms
-from .serve import load, serve_all
+from .serve import load, serve_all, wait_ready
 
 OPENS_IN_S = 20
 OPEN_FOR = timedelta(hours=3)
-READY_WAIT_S = 30.0
 DEMO_DATA = Path("demo-data")
 
 _POOLS = (
@@ -57,8 +53,7 @@ def demo(*, data: Path = DEMO_DATA, listen: str | None = None, console: str | No
         password = operators.add(name, "admin", None, actor="demo")
 
     def announce() -> None:
-        for address in (settings.listen_address, settings.console_address):
-            _wait_ready(f"http://{address}/readyz")
+        wait_ready(settings)
         out = Console(highlight=False)
         out.print()
         out.print(f"  participant page  http://{settings.listen_address}/c/{slug}")
@@ -70,13 +65,3 @@ def demo(*, data: Path = DEMO_DATA, listen: str | None = None, console: str | No
         out.print()
 
     serve_all(settings, common, announce)
-
-
-def _wait_ready(url: str) -> None:
-    deadline = time.monotonic() + READY_WAIT_S
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 -- our own listener
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)

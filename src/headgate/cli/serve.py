@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
+import structlog
 from cyclopts import Parameter
 
 from headgate.bootstrap.logs import set_up_logging
@@ -19,6 +21,9 @@ from .options import COMMON, CommandError, Common
 
 PLANES = ("participant", "console", "keeper")
 PORT_WAIT_S = 3.0
+READY_WAIT_S = 30.0
+
+_log = structlog.get_logger("headgate")
 
 PlaneName = Literal["participant", "console", "keeper"]
 
@@ -41,7 +46,14 @@ def serve(
         die_with_parent()
         run_plane(plane, settings)
         return
-    serve_all(settings, common)
+
+    def announce() -> None:
+        if wait_ready(settings):
+            _log.info(
+                "ready", participants=f"http://{settings.listen_address}", console=f"http://{settings.console_address}"
+            )
+
+    serve_all(settings, common, announce)
 
 
 def load(common: Common, listen: str | None, console: str | None, workers: int | None) -> Settings:
@@ -62,6 +74,25 @@ def serve_all(settings: Settings, common: Common, ready: Callable[[], None] | No
             _wait_free(name, address)
         ledger.prepare_data(settings)
         Supervisor(plane_commands(settings, common)).run(ready)
+
+
+def wait_ready(settings: Settings) -> bool:
+    """Until both listeners answer; False where they do not within READY_WAIT_S."""
+    deadline = time.monotonic() + READY_WAIT_S
+    for address in (settings.listen_address, settings.console_address):
+        while not _answers(f"http://{address}/readyz"):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+    return True
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):  # noqa: S310 -- our own listener
+            return True
+    except OSError:
+        return False
 
 
 def _wait_free(name: str, address: Address) -> None:

@@ -96,5 +96,4 @@ def _cookie(request: Visit, name: str, value: str) -> Cookie:
 def _address(request: Visit, desk: Desk) -> str:
     client = request.client
     peer = f"{client.host}:{client.port}" if client is not None else "unknown:0"
-    forwarded = ",".join(request.headers.getall("x-forwarded-for", []))
-    return desk.addresses.of(peer, forwarded or None)
+    return desk.addresses.of(peer, lambda: request.headers.getall("x-forwarded-for", []))

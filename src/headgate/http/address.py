@@ -8,7 +8,7 @@ the client.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 _FORWARDED_HOPS_MAX = 20
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -20,11 +20,12 @@ class ClientAddress:
     def __init__(self, trusted_proxies: Iterable[str]) -> None:
         self._trusted: list[_Network] = [ipaddress.ip_network(network) for network in trusted_proxies]
 
-    def of(self, peer: str, forwarded_for: str | None) -> str:
-        """`peer` is `host:port` as the server saw it; `forwarded_for` the joined header, if any."""
+    def of(self, peer: str, forwarded_for: Callable[[], Sequence[str]]) -> str:
+        """`peer` is `host:port` as the server saw it; `forwarded_for` gives the header's lines in their order."""
         host = peer.rpartition(":")[0].strip("[]")
-        if self._trusted and forwarded_for and self._is_trusted(host):
-            host = self._rightmost_stranger(host, forwarded_for)
+        if self._trusted and self._is_trusted(host):
+            # Some proxies add a line of their own below the client's; together they are one list (RFC 9110, 5.3).
+            host = self._rightmost_stranger(host, ",".join(forwarded_for()))
         return _group(host) if ":" in host else host
 
     def _rightmost_stranger(self, host: str, forwarded_for: str) -> str:

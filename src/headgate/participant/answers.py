@@ -8,6 +8,7 @@ from ..http.problem import Answer, Headers, problem
 PERSONAL: Headers = [("content-type", "application/json"), ("cache-control", "no-store")]
 
 BAD_BYTES = Refusal(Outcome.INVALID, "The request holds bytes that are no text.", reason="bad_bytes")
+CUT_OFF = Refusal(Outcome.INVALID, "The body ended before it was whole.", reason="cut_off")
 FAULT = Refusal(Outcome.UNKNOWN, "Something failed on our side; it was noted.", reason="fault", retry_after_s=5)
 CROSS_SITE = Refusal(Outcome.REFUSED, "This request comes from another site's page.", reason="cross_site")
 

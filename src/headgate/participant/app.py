@@ -13,7 +13,7 @@ from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public 
 from ..domain.outcome import UNKNOWN_CAMPAIGN, Outcome, Refusal
 from ..http.driving import drive_requests
 from ..http.problem import Answer, problem
-from .answers import BAD_BYTES, FAULT, rate_limited
+from .answers import BAD_BYTES, CUT_OFF, FAULT, rate_limited
 from .api import Api
 from .claim_route import ClaimRoute
 from .forms import Forms
@@ -106,8 +106,7 @@ class ParticipantApp:
         except Refused as refused:
             answer = problem(refused.refusal)
         except ProtocolClosed:
-            # The client left in the middle of its body, so there is nobody to answer.
-            return
+            answer = problem(CUT_OFF)
         except UnicodeDecodeError:
             answer = problem(BAD_BYTES)
         except Exception:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
@@ -139,7 +138,7 @@ class ParticipantApp:
         plane = self._plane
         if methods is None and scope.path in ("/livez", "/readyz"):
             return _ALIVE
-        address = plane.addresses.of(scope.client, scope.headers.get("x-forwarded-for"))
+        address = plane.client_address(scope)
         wait_s = plane.limiter.wait_s(address, time.monotonic())
         if wait_s:
             return rate_limited(wait_s)

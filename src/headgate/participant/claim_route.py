@@ -22,7 +22,7 @@ from ..http.safety import cross_site
 from ..services.book import Entry
 from ..services.claiming import Decision, Pending
 from ..services.sessions import Session
-from .answers import BAD_BYTES, CROSS_SITE, FAULT, PERSONAL, rate_limited
+from .answers import BAD_BYTES, CROSS_SITE, CUT_OFF, FAULT, PERSONAL, rate_limited
 from .claims import BAD_KEY, BAD_MEDIA_TYPE, TimeText, granted_body, is_json, parse_claim, usable_key
 from .plane import Plane
 from .protocol import RequestHeaders, Responder, Scope
@@ -81,8 +81,7 @@ class ClaimRoute:
                 assert isinstance(admitted, Answer), "whoever is not let in has been answered"
                 answer = admitted
         except ProtocolClosed:
-            # The client left in the middle of its body, so there is nobody to answer.
-            return
+            answer = problem(CUT_OFF)
         except UnicodeDecodeError:
             answer = problem(BAD_BYTES)
         except Exception:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
@@ -95,8 +94,7 @@ class ClaimRoute:
         """Everything that can be said without reading the body; `now_s` is of the monotonic clock."""
         plane = self._plane
         if plane.limiter.active:
-            address = plane.addresses.of(scope.client, headers.get("x-forwarded-for"))
-            wait_s = plane.limiter.wait_s(address, now_s)
+            wait_s = plane.limiter.wait_s(plane.client_address(scope), now_s)
             if wait_s:
                 return rate_limited(wait_s)
         if plane.progress >= plane.permits:
@@ -126,7 +124,8 @@ class ClaimRoute:
         if isinstance(body, Refusal):
             return body
         key = headers.get("idempotency-key")
-        if key is not None and not usable_key(key):
+        # A key that is no text reads as None, and ignoring it would let a retry take a second unit.
+        if not usable_key(key) if key is not None else "idempotency-key" in headers:
             return BAD_KEY
         # Only from here on, where everything is there to decide: whoever stops in the middle of a body
         # keeps no place that another could use.

@@ -27,7 +27,7 @@ from ..services.ledger_thread import Runner
 from ..services.sessions import Session, Sessions
 from .claims import ClaimForm
 from .pages import Pages
-from .protocol import RequestHeaders
+from .protocol import RequestHeaders, Scope
 
 _log = structlog.get_logger("headgate.participant")
 
@@ -90,6 +90,10 @@ class Plane:
     permits: int
     close: Callable[[], None]
     progress: int = 0
+
+    def client_address(self, scope: Scope) -> str:
+        """Whom the limit per address counts."""
+        return self.addresses.of(scope.client, partial(scope.headers.get_all, "x-forwarded-for"))
 
     def entry(self, slug: str) -> Entry:
         """Raises Refused."""

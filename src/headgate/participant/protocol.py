@@ -14,6 +14,8 @@ class RequestHeaders(Protocol):
 
     def get_all(self, name: str) -> list[str]: ...
 
+    def __contains__(self, name: str) -> bool: ...
+
 
 class Scope(Protocol):
     proto: str
