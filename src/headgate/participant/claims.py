@@ -35,7 +35,7 @@ GATE_SAMPLE = 64
 BAD_JSON = Refusal(Outcome.INVALID, 'The body is not the JSON that this route takes: {"pool": "…"}.')
 BAD_MEDIA_TYPE = Refusal(Outcome.INVALID, "Send the body as application/json.", reason="media_type")
 BAD_KEY = Refusal(
-    Outcome.INVALID, f"Idempotency-Key has to be 1 to {KEY_CHARS_MAX} visible ASCII characters.", reason="bad_key"
+    Outcome.INVALID, f"Idempotency-Key has to be 1 to {KEY_CHARS_MAX} printable ASCII characters.", reason="bad_key"
 )
 
 
