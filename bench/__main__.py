@@ -4,15 +4,18 @@ Every pair of figures that is compared is measured in turn, several times, and c
 """
 
 import argparse
+import contextlib
 import shutil
 import statistics
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 from bench.filling import fill
 from bench.measuring import (
     BenchmarkFailed,
+    Load,
     granian_server,
     headgate,
     headgate_server,
@@ -36,6 +39,9 @@ units = {units}
 CITY_POOLS = 6_588
 TOKENS = 1_200_000
 UNITS = 100_000
+CONNECTIONS = 256
+SLICE_S = 1
+"""Length of one load of a pair; wrk takes whole seconds."""
 
 
 class Workshop:
@@ -76,6 +82,10 @@ class Workshop:
         )
 
 
+def median_of(results):
+    return Load(*(statistics.median(getattr(result, field.name) for result in results) for field in fields(Load)))
+
+
 def show(name, result):
     print(
         f"  {name:34} {result.rate:9.0f}/s   p50 {result.p50_ms:7.2f} ms   p99 {result.p99_ms:7.2f} ms   "
@@ -83,15 +93,20 @@ def show(name, result):
     )
 
 
-def hello(shop, seconds):
+@contextlib.contextmanager
+def hello(shop):
+    """Measures the bare server, one load at a time."""
+    listed = shop.directory / "one-pool.txt"
+    listed.write_text("central\n")
     with granian_server("bench.hello:app", shop.log("hello")) as server:
-        listed = shop.directory / "one-pool.txt"
-        listed.write_text("central\n")
-        result = shop.load(server, listed, seconds)
-    if result.refused:
-        raise BenchmarkFailed(f"hello gave {result.refused} errors")
-    show("bare Granian hello", result)
-    return result
+
+        def measure(seconds):
+            result = shop.load(server, listed, seconds)
+            if result.refused:
+                raise BenchmarkFailed(f"hello gave {result.refused} errors")
+            return result
+
+        yield measure
 
 
 def textbook(shop, seconds):
@@ -109,52 +124,52 @@ def textbook(shop, seconds):
     return result
 
 
-def claims(shop, seconds, pools, name, *, filled=0, memory=None):
+@contextlib.contextmanager
+def claims(shop, pools, *, filled=0):
+    """Measures claims, one load of new people at a time, and counts them again in the ledger at the end."""
     data, listed = shop.ledger(pools)
     if filled:
         fill(data, "rush", filled)
-    with headgate_server(data, shop.log(name)) as server:
-        result = shop.load(server, listed, seconds)
-        if memory is not None:
-            memory.append(resident_mb(server.process.pid))
-    if result.refused:
-        raise BenchmarkFailed(f"{name}: {result.refused} claims were not confirmed")
-    _recount(data, filled + result.requests, name)
-    show(name, result)
+    asked = confirmed = 0
+    with headgate_server(data, shop.log("claims")) as server:
+
+        def measure(seconds):
+            nonlocal asked, confirmed
+            result = shop.load(server, listed, seconds, skip=asked)
+            if result.refused:
+                raise BenchmarkFailed(f"{result.refused} claims were not confirmed")
+            asked += result.requests + CONNECTIONS
+            confirmed += result.requests
+            return result
+
+        yield measure
+    _recount(data, filled + confirmed)
     shutil.rmtree(data)
-    return result
 
 
-def _recount(data, at_least, name):
+def _recount(data, at_least):
     import json
 
     tally = json.loads(headgate("audit", "rush", "--json", "--data", data))
     if not tally["ok"] or tally["confirmed"] < at_least:
-        raise BenchmarkFailed(f"{name}: {at_least} answers, but the ledger says {tally}")
+        raise BenchmarkFailed(f"{at_least} answers, but the ledger says {tally}")
 
 
-def refusals(shop, seconds):
-    data, listed = shop.ledger({"central": 0})
+@contextlib.contextmanager
+def refusals(shop, pools, asked):
+    """Measures refusals: everybody asks for the pool `asked`, which has nothing."""
+    data, listed = shop.ledger(pools)
+    listed.write_text(f"{asked}\n")
     with headgate_server(data, shop.log("refusals")) as server:
-        result = shop.load(server, listed, seconds)
-    if result.refused != result.requests:
-        raise BenchmarkFailed(f"{result.requests - result.refused} of {result.requests} were not refused")
-    show("Headgate, refusals (sold out)", result)
-    shutil.rmtree(data)
-    return result
 
+        def measure(seconds):
+            result = shop.load(server, listed, seconds)
+            if result.refused != result.requests:
+                raise BenchmarkFailed(f"{result.requests - result.refused} of {result.requests} were not refused")
+            return result
 
-def refusals_while_selling(shop, seconds):
-    """One pool of two is sold out, so that the body has to be read to know."""
-    data, listed = shop.ledger({"gone": 0, "other": 5})
-    listed.write_text("gone\n")
-    with headgate_server(data, shop.log("refusals-pool")) as server:
-        result = shop.load(server, listed, seconds)
-    if result.refused != result.requests:
-        raise BenchmarkFailed(f"{result.requests - result.refused} of {result.requests} were not refused")
-    show("Headgate, refusals (one pool of two)", result)
+        yield measure
     shutil.rmtree(data)
-    return result
 
 
 def memory_after(shop, participants):
@@ -186,48 +201,64 @@ class Verdicts:
             self.missed.append(name)
 
 
-def paired(rounds, first, second):
-    """Median of first/second, round by round, so that a machine whose speed drifts does not decide."""
-    ratios = []
-    for _ in range(rounds):
-        below = second()
-        ratios.append(first().rate / below.rate)
-    print(f"  ratios {', '.join(f'{ratio:.3f}' for ratio in ratios)}")
+def paired(slices, first_name, first, second_name, second):
+    """Median of first/second over short loads taken in turn, both servers up.
+
+    The speed of a shared machine drifts by half within a minute; two loads that follow each other at
+    once see the same machine.
+    """
+    results = {first_name: [], second_name: []}
+    with first as one, second as other:
+        for number in range(slices):
+            turn = [(first_name, one), (second_name, other)]
+            for name, measure in turn if number % 2 else reversed(turn):
+                results[name].append(measure(SLICE_S))
+    for name, found in results.items():
+        show(name, median_of(found))
+    pairs = zip(results[first_name], results[second_name], strict=True)
+    ratios = sorted(above.rate / below.rate for above, below in pairs)
+    print(f"  {slices} pairs, ratios {ratios[0]:.3f} to {ratios[-1]:.3f}")
     return statistics.median(ratios)
 
 
 def run(arguments, directory):
-    seconds, rounds = arguments.seconds, arguments.rounds
+    seconds, slices = arguments.seconds, arguments.slices
     print_environment(directory)
     shop = Workshop(directory, arguments.tokens)
     verdicts = Verdicts()
     one, city = {"central": 100_000_000}, {f"p{number}": UNITS for number in range(CITY_POOLS)}
 
-    print("\nconfirmed claims against hello")
-    ratio = paired(rounds, lambda: claims(shop, seconds, one, "Headgate, claims"), lambda: hello(shop, seconds))
-    verdicts.check("claims / hello", ratio, 0.45, at_least=True)
-    print("\nrefusals against hello")
-    ratio = paired(rounds, lambda: refusals(shop, seconds), lambda: hello(shop, seconds))
-    verdicts.check("refusals / hello", ratio, 0.60, at_least=True)
-    ratio = paired(rounds, lambda: refusals_while_selling(shop, seconds), lambda: hello(shop, seconds))
-    verdicts.check("refusals with the body read / hello", ratio, 0.60, at_least=True)
+    def compare(title, verdict, wanted, first_name, first, second_name, second):
+        print(f"\n{title}")
+        verdicts.check(verdict, paired(slices, first_name, first, second_name, second), wanted, at_least=True)
+
+    compare(
+        "confirmed claims against hello", "claims / hello", 0.45,
+        "Headgate, claims", claims(shop, one), "bare Granian hello", hello(shop),
+    )  # fmt: skip
+    compare(
+        "refusals against hello", "refusals / hello", 0.60,
+        "Headgate, refusals", refusals(shop, {"central": 0}, "central"), "bare Granian hello", hello(shop),
+    )  # fmt: skip
+    compare(
+        "refusals of one pool of two, for which the body is read", "refusals with the body read / hello", 0.60,
+        "Headgate, refusals", refusals(shop, {"gone": 0, "other": 5}, "gone"), "bare Granian hello", hello(shop),
+    )  # fmt: skip
     print("\nclaims against the textbook stack")
-    ratio = paired(1, lambda: claims(shop, seconds, one, "Headgate, claims"), lambda: textbook(shop, seconds))
-    verdicts.check("claims / textbook", ratio, 20, at_least=True)
-    print(f"\n{CITY_POOLS} pools against one")
-    ratio = paired(
-        rounds,
-        lambda: claims(shop, seconds, city, f"Headgate, {CITY_POOLS} pools"),
-        lambda: claims(shop, seconds, one, "Headgate, 1 pool"),
-    )
-    verdicts.check(f"{CITY_POOLS} pools / 1 pool", ratio, 0.85, at_least=True)
-    print(f"\nledger of {arguments.filled} claims against an empty one")
-    ratio = paired(
-        rounds,
-        lambda: claims(shop, seconds, one, f"Headgate, {arguments.filled} before", filled=arguments.filled),
-        lambda: claims(shop, seconds, one, "Headgate, empty ledger"),
-    )
-    verdicts.check("filled ledger / empty ledger", ratio, 0.85, at_least=True)
+    below = textbook(shop, seconds)
+    with claims(shop, one) as measure:
+        above = measure(seconds)
+    show("Headgate, claims", above)
+    verdicts.check("claims / textbook", above.rate / below.rate, 20, at_least=True)
+    compare(
+        f"{CITY_POOLS} pools against one", f"{CITY_POOLS} pools / 1 pool", 0.85,
+        f"Headgate, {CITY_POOLS} pools", claims(shop, city), "Headgate, 1 pool", claims(shop, one),
+    )  # fmt: skip
+    filled = arguments.filled
+    compare(
+        f"ledger of {filled} claims against an empty one", "filled ledger / empty ledger", 0.85,
+        f"Headgate, {filled} before", claims(shop, one, filled=filled), "Headgate, empty ledger", claims(shop, one),
+    )  # fmt: skip
     print("\nrefusals above the admission limit, at twice the capacity")
     p99 = refusal_p99_ms(shop, seconds)
     verdicts.check("p99 of a refusal (ms)", p99, 10, at_least=False)
@@ -240,8 +271,8 @@ def run(arguments, directory):
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=6, help="length of one measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison")
+    parser.add_argument("--seconds", type=int, default=6, help="length of a single load (s)")
+    parser.add_argument("--slices", type=int, default=20, help="pairs of loads in each comparison")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="distinct people at hand")
     parser.add_argument("--filled", type=int, default=2_000_000, help="claims in the large ledger")
     parser.add_argument("--participants", type=int, default=1_000_000, help="people for the memory figure")
