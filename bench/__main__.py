@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.filling import fill
 from bench.measuring import (
+    CONNECTIONS,
     BenchmarkFailed,
     Load,
     granian_server,
@@ -39,7 +40,6 @@ units = {units}
 CITY_POOLS = 6_588
 TOKENS = 1_200_000
 UNITS = 100_000
-CONNECTIONS = 256
 SLICE_S = 1
 """Length of one load of a pair; wrk takes whole seconds."""
 

@@ -23,6 +23,7 @@ from headgate.cli.examination import sync_latency
 ROOT = Path(__file__).parent
 HEADGATE = Path(sys.executable).parent / "headgate"
 READY_S = 30
+CONNECTIONS = 256
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -180,7 +181,7 @@ class Load:
     cpu_ms: float
 
 
-def load(server, tokens, pools, *, slug, seconds, connections=256, skip=0, tokens_in_file):
+def load(server, tokens, pools, *, slug, seconds, connections=CONNECTIONS, skip=0, tokens_in_file):
     before = cpu_seconds(server.process.pid)
     path = f"/api/v1/campaigns/{slug}/claims"
     command = [

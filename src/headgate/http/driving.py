@@ -1,8 +1,8 @@
 """Drives the coroutine of a request straight on the event loop, without an `asyncio.Task` for each.
 
 A task costs a turn of the loop before its first step, a registration, a context of its own and another
-turn after each wait, which together is a third of what a claim costs a worker.  A request needs none of
-that: it is never joined, named or cancelled, and it waits for two things at most.
+turn after each wait (figures: docs/decisions/0010-requests-without-tasks.md).  A request needs none of
+that: it is never joined, named or cancelled, and it waits for few things.
 
 `asyncio.current_task()` is None inside a request, so `asyncio.timeout` and `asyncio.TaskGroup` do not
 work there; deadlines of requests are kept by whoever hands out what they wait for.
