@@ -22,6 +22,8 @@ export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV
 # --inexact: a smaller group never removes what a larger one installed, so the stamps stay true.
 SYNC := $(UV) sync --quiet --frozen --inexact --no-build-isolation-package headgate
+# Once at set-up instead of at every start of every process, where Python may not write beside its sources.
+COMPILE := $(BIN)/python -m compileall -q -j 0 .venv src
 
 .PHONY: help
 help: ## this list
@@ -95,12 +97,15 @@ clean: ## removes what was installed or cached; data directories stay
 
 .venv/.installed: .venv/.created uv.lock pyproject.toml
 	@$(SYNC) --no-default-groups
+	@$(COMPILE)
 	@touch $@
 
 .venv/.developing: .venv/.created uv.lock pyproject.toml
 	@$(SYNC) --no-default-groups --group test --group lint
+	@$(COMPILE)
 	@touch $@ .venv/.installed
 
 .venv/.benching: .venv/.created uv.lock pyproject.toml
 	@$(SYNC) --no-default-groups --group test --group lint --group bench
+	@$(COMPILE)
 	@touch $@ .venv/.developing .venv/.installed

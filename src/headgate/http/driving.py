@@ -32,8 +32,16 @@ class _Run:
 
     def _step(self, awaited: Any = None) -> None:
         try:
-            failure = _failure(awaited) if awaited is not None else None
-            awaited = self._coroutine.send(None) if failure is None else self._coroutine.throw(failure)
+            if awaited is not None:
+                try:
+                    # As a task asks it: the server's futures say only here that they were cancelled.
+                    awaited.result()
+                except BaseException as error:  # noqa: BLE001 -- it is thrown into whoever waited
+                    awaited = self._coroutine.throw(error)
+                else:
+                    awaited = self._coroutine.send(None)
+            else:
+                awaited = self._coroutine.send(None)
         except StopIteration:
             return
         if awaited is None:  # `asyncio.sleep(0)`: only a turn of the loop is asked for.
@@ -46,15 +54,6 @@ class _Run:
     def cancel(self) -> bool:
         """No: a claim that is being decided keeps its place until the ledger has answered."""
         return False
-
-
-def _failure(awaited: Any) -> BaseException | None:
-    """What became of a future, asked as a task asks it: the server's futures say only here that they were cancelled."""
-    try:
-        awaited.result()
-    except BaseException as error:  # noqa: BLE001 -- it is thrown into whoever waited
-        return error
-    return None
 
 
 def drive_requests(loop: asyncio.AbstractEventLoop) -> None:

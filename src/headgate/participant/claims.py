@@ -138,7 +138,7 @@ def granted_body(claim: Claim, time_text: Callable[[int], str]) -> bytes:
     """Pool codes, ids and codes are restricted to characters that JSON does not escape."""
     return (
         f'{{"outcome":"confirmed","claim":{{"id":"{claim.id}","code":"{claim.code}","pool":"{claim.pool_code}",'
-        f'"ordinal":{claim.ordinal},"at":"{time_text(claim.created_at_ms)}","status":"{claim.status}"}}}}'
+        f'"ordinal":{claim.ordinal},"at":"{time_text(claim.created_at_ms)}","status":"' + claim.status + '"}}'
     ).encode()
 
 

@@ -43,7 +43,8 @@ class Sessions:
     """Mints and checks tokens with one key (at least 32 bytes)."""
 
     def __init__(self, key: bytes, clock: Clock, entropy: Entropy) -> None:
-        self._key = hashlib.blake2b(key, digest_size=32, person=b"hg-session").digest()
+        derived = hashlib.blake2b(key, digest_size=32, person=b"hg-session").digest()
+        self._keyed = hashlib.blake2b(digest_size=_TAG_BYTES, key=derived)
         self._clock = clock
         self._entropy = entropy
 
@@ -76,4 +77,6 @@ class Sessions:
         return Session(person, flags & _VERIFIED != 0, flags & _SYNTHETIC != 0)
 
     def _tag(self, body: bytes) -> bytes:
-        return hashlib.blake2b(body, digest_size=_TAG_BYTES, key=self._key).digest()
+        tag = self._keyed.copy()
+        tag.update(body)
+        return tag.digest()

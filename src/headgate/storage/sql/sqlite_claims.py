@@ -21,7 +21,14 @@ from ...ports.entropy import Entropy
 from ...ports.ledger import BatchResult, LedgerDamaged, PoolStock
 from .sqlite import connect, immediate, meaning, reading
 
+# Of None the driver asks at every value whether somebody adapts it, which takes as long as storing it;
+# so there is a statement for claims without an Idempotency-Key.  The same holds for `bytes`, and blobs
+# go to the driver as bytearrays.
 _INSERT = (
+    "INSERT INTO claim (seq, id, campaign_id, pool_id, person, ordinal, status, code, created_at)"
+    " VALUES (?, ?, ?, ?, ?, ?, 'confirmed', ?, ?)"
+)
+_INSERT_KEYED = (
     "INSERT INTO claim (seq, id, campaign_id, pool_id, person, ordinal, status, code, created_at, key_digest,"
     " body_digest) VALUES (?, ?, ?, ?, ?, ?, 'confirmed', ?, ?, ?, ?)"
 )
@@ -35,7 +42,8 @@ _TAKE = "UPDATE pool SET remaining = remaining - ?1, version = version + 1 WHERE
 _PARAMETERS_MAX = 500
 """Ids in one IN list; well below SQLite's limit of 32,766 parameters, and batches are smaller."""
 
-_Row = tuple[int, str, int, int, bytes, int, str, int, bytes | None, bytes | None]
+_Row = tuple[int, str, int, int, bytearray, int, str, int]
+_KeyedRow = tuple[int, str, int, int, bytearray, int, str, int, bytearray, bytearray]
 
 
 def _record(row: tuple[str, int, str, int, str, str, int, int, bytes | None, bytes | None]) -> Record:
@@ -53,10 +61,10 @@ class _PoolRow(NamedTuple):
 
 
 class _Decision(NamedTuple):
-    """What a batch comes to: the answers, the rows to insert, (units, pool id) to take, stock afterwards."""
+    """What a batch comes to: the answers, the claims to insert, (units, pool id) to take, stock afterwards."""
 
     decisions: list[Granted | Refusal]
-    rows: list[_Row]
+    minted: _Minter
     taken: list[tuple[int, int]]
     stock: list[PoolStock]
 
@@ -65,24 +73,33 @@ class _Minter:
     """Makes the claims of one batch and the rows to insert."""
 
     def __init__(self, count: int, last_seq: int, now_ms: int, entropy: Entropy, codes: dict[int, str]) -> None:
-        self.rows: list[_Row] = []
+        self.count = 0
+        self._rows: list[_Row] = []
+        self._keyed_rows: list[_KeyedRow] = []
         self._first_seq = last_seq + 1
         self._now_ms = now_ms
         self._names = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM * count), count, last_seq + 1)
         self._codes = codes
 
     def __call__(self, request: ClaimRequest, ordinal: int) -> Claim:
-        rows = self.rows
-        index = len(rows)
+        index = self.count
+        self.count = index + 1
         seq = self._first_seq + index
         id_ = self._names.id_of(index)
         code = self._names.code_of(index)
         pool_id = request.pool_id
-        rows.append(
-            (seq, id_, request.campaign_id, pool_id, request.person, ordinal, code, self._now_ms,
-             request.key_digest, request.body_digest)
-        )  # fmt: skip
+        row = (seq, id_, request.campaign_id, pool_id, bytearray(request.person), ordinal, code, self._now_ms)
+        if request.key_digest is None or request.body_digest is None:
+            self._rows.append(row)
+        else:
+            self._keyed_rows.append((*row, bytearray(request.key_digest), bytearray(request.body_digest)))
         return Claim(id_, seq, self._codes[pool_id], ordinal, Status.CONFIRMED, code, self._now_ms)
+
+    def insert(self, connection: sqlite3.Connection) -> None:
+        if self._rows:
+            connection.executemany(_INSERT, self._rows)
+        if self._keyed_rows:
+            connection.executemany(_INSERT_KEYED, self._keyed_rows)
 
 
 class SqliteClaims:
@@ -105,7 +122,7 @@ class SqliteClaims:
             # that other workers wait for.
             with reading(self._connection, self._path):
                 decision = self._decide(batch, fresh)
-            if not decision.rows:
+            if not decision.minted.count:
                 return BatchResult(decision.decisions, [])
         try:
             return self._write(batch, fresh)
@@ -124,13 +141,12 @@ class SqliteClaims:
     def _write(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
         with immediate(self._connection, self._path):
             decision = self._decide(batch, fresh)
-            if decision.rows:
-                self._connection.executemany(_INSERT, decision.rows)
+            decision.minted.insert(self._connection)
             if decision.taken:
                 updated = self._connection.executemany(_TAKE, decision.taken).rowcount
                 if updated != len(decision.taken):
                     raise sqlite3.IntegrityError("stock changed inside the transaction")
-        self._granting = bool(decision.rows)
+        self._granting = bool(decision.minted.count)
         return BatchResult(decision.decisions, decision.stock)
 
     def _decide(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> _Decision:
@@ -154,7 +170,7 @@ class SqliteClaims:
             if after != pool.remaining:
                 taken.append((pool.remaining - after, pool_id))
                 changed.append(PoolStock(pool.campaign_id, pool_id, after, pool.version + 1))
-        return _Decision(decisions, mint.rows, taken, changed)
+        return _Decision(decisions, mint, taken, changed)
 
     def cancel(self, campaign_id: int, person: bytes, claim_id: str) -> tuple[Claim | Refusal, list[PoolStock]]:
         with immediate(self._connection, self._path):
