@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,10 @@ import msgspec
 
 PREFIX = "HEADGATE_"
 WORKERS_MAX = 64
+
+
+class NoLedger(Exception):
+    """There is no ledger where the settings say; the message names the path and what to do."""
 
 
 class SettingsError(Exception):
@@ -173,6 +178,20 @@ def _check(settings: Settings) -> None:
             ) from error
 
 
+def _place(said: str, config: Path | None, environment: Mapping[str, str]) -> str:
+    """What is wrong, with the variable or the file that says so and the value where it comes from a variable."""
+    what, _, where = said.partition(" - at `$")
+    path = [part for part in where.rstrip("`").split(".") if part]
+    unknown = re.search(r"unknown field `(\w+)`", what)
+    if unknown:
+        path.append(unknown[1])
+        what = "there is no such setting"
+    variable = PREFIX + "__".join(path).upper()
+    if variable in environment:
+        return f"{variable} is {environment[variable]!r}: {what}"
+    return f"{'.'.join(path) or 'the configuration'} in {config or 'the options'}: {what}"
+
+
 def load(
     config: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -189,7 +208,7 @@ def load(
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(
-            f"the configuration cannot be used: {error}; see the settings in docs/reference/settings.md"
+            f"{_place(str(error), config, environment)}; see the settings in docs/reference/settings.md"
         ) from error
     _check(settings)
     return settings

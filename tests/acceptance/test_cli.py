@@ -363,3 +363,34 @@ def test_formulas_do_not_reach_a_spreadsheet(server: Server, api: Api, tmp_path:
 def test_a_second_server_on_the_same_port_says_so(server: Server, tmp_path: Path) -> None:
     said = Server(tmp_path / "data", port=server.port).must_not_start()
     assert str(server.port) in said, f"the port in use is not named\n{said[-2000:]}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("HEADGATE_WORKRES", "3"), ("HEADGATE_WORKERS", "two"), ("HEADGATE_LIMITS__CONCURRENCY", "many")],
+)
+def test_a_variable_that_cannot_be_used_is_named_with_its_value(idle: Path, variable: str, value: str) -> None:
+    ran = run_cli("campaign", "list", data=idle, settings={variable: value})
+    ran.failed(variable)
+    ran.failed(value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("campaign", "show", "masks"), ("campaign", "close", "masks"), ("audit", "masks"),
+        ("campaign", "results", "masks"), ("operator", "list"),
+    ],
+)  # fmt: skip
+def test_looking_into_a_wrong_directory_says_so_and_makes_nothing(tmp_path: Path, command: tuple[str, ...]) -> None:
+    wrong = tmp_path / "mistyped"
+    run_cli(*command, data=wrong).failed("mistyped")
+    assert not wrong.exists()
+
+
+def test_a_table_that_goes_into_a_file_is_not_cut(idle: Path) -> None:
+    row = next(line for line in run_cli("campaign", "list", data=idle).ok().out.splitlines() if "masks" in line)
+    listed = json.loads(run_cli("campaign", "list", "--json", data=idle).ok().out)
+    masks = next(campaign for campaign in listed if campaign["slug"] == "masks")
+    assert masks["opens_at"] in row
+    assert masks["closes_at"] in row

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
 import pytest
 from cyclopts import App
 
+import headgate
 from headgate.cli import app
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
-from headgate.domain.outcome import Outcome
+from headgate.domain.outcome import Outcome, Refusal
 from headgate.http.problem import STATUS, STATUS_OF_REASON
 from headgate.ports.telemetry import METRICS
 from headgate.services.definitions import read_definition
@@ -106,6 +109,20 @@ def test_outcomes() -> None:
     } == {}
     reasons = {name: int(status) for name, status, *_ in rows(parts["Reasons with a status of their own"])}
     assert reasons == STATUS_OF_REASON
+    others = {name: outcome.strip("`") for name, outcome, *_ in rows(parts["Other reasons"])}
+    assert others == {
+        refusal.reason: refusal.outcome
+        for refusal in refusals()
+        if refusal.reason and refusal.reason not in STATUS_OF_REASON
+    }
+
+
+def refusals() -> Iterator[Refusal]:
+    """Every refusal that is a constant of some module; all of them are."""
+    for module in pkgutil.walk_packages(headgate.__path__, "headgate."):
+        # Those two are programs: importing them runs them.
+        if module.name.rpartition(".")[2] not in {"__main__", "env"}:
+            yield from (value for value in vars(import_module(module.name)).values() if isinstance(value, Refusal))
 
 
 def test_commands_and_their_options() -> None:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from ..services.operators import Operators
 from ..services.sessions import Sessions
-from ..settings import Settings, SettingsError
+from ..settings import NoLedger, Settings, SettingsError
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine, upgrade
 from ..storage.sql.integrity import check_file
@@ -92,27 +94,35 @@ def load_key(settings: Settings) -> bytes:
 
 
 @contextmanager
-def open_campaigns(settings: Settings) -> Iterator[SqlCampaigns]:
-    """The cold side of the ledger, for commands."""
+def _open_ledger(settings: Settings, *, create: bool) -> Iterator[Engine]:
+    path = ledger_file(settings)
+    if not create and not path.exists():
+        # Not made by looking: whoever mistyped a directory would be told that it holds nothing.
+        raise NoLedger(
+            f"there is no ledger {path}; name its data directory with --data, "
+            "or begin one with `headgate campaign create`"
+        )
     prepare_directory(settings)
-    engine = open_engine(ledger_file(settings))
+    engine = open_engine(path)
     try:
         upgrade(engine)
-        yield SqlCampaigns(engine, CLOCK)
+        yield engine
     finally:
         engine.dispose()
 
 
 @contextmanager
-def open_operators(settings: Settings) -> Iterator[Operators]:
-    """Console accounts, for commands."""
-    prepare_directory(settings)
-    engine = open_engine(ledger_file(settings))
-    try:
-        upgrade(engine)
+def open_campaigns(settings: Settings, *, create: bool = False) -> Iterator[SqlCampaigns]:
+    """The cold side of the ledger, for commands.  Raises NoLedger where there is none and none is to be made."""
+    with _open_ledger(settings, create=create) as engine:
+        yield SqlCampaigns(engine, CLOCK)
+
+
+@contextmanager
+def open_operators(settings: Settings, *, create: bool = False) -> Iterator[Operators]:
+    """Console accounts, for commands.  Raises NoLedger where there is none and none is to be made."""
+    with _open_ledger(settings, create=create) as engine:
         yield Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY)
-    finally:
-        engine.dispose()
 
 
 def open_sessions(settings: Settings) -> Sessions:

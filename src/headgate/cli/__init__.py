@@ -9,7 +9,7 @@ from cyclopts.exceptions import CycloptsError
 
 from headgate import __version__
 from headgate.ports.ledger import LedgerError, SlugTaken, UnknownCampaign, UnknownPool
-from headgate.settings import SettingsError
+from headgate.settings import NoLedger, SettingsError
 
 from . import audit, campaign, demo, doctor, operator, rehearsal, serve
 from .options import CommandError, fail
@@ -28,7 +28,7 @@ app.command(doctor.doctor)
 app.command(operator.app)
 app.command(demo.demo)
 
-EXPECTED = (CommandError, SettingsError, LedgerError, SlugTaken, UnknownCampaign, UnknownPool)
+EXPECTED = (CommandError, SettingsError, NoLedger, LedgerError, SlugTaken, UnknownCampaign, UnknownPool)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from headgate.ports.ledger import ClaimRow
 from headgate.services import operating
 from headgate.services.definitions import Columns, DefinitionError, read_definition
 from headgate.services.publishing import iso
+from headgate.settings import NoLedger
 
 from .options import COMMON, STDERR, CommandError, Common, actor, now_ms, whole
 
@@ -26,6 +27,12 @@ app = App(name="campaign", help="Create, watch and steer campaigns.")
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 _POOLS_SHOWN = 50
+_UNCUT = 500
+"""Columns, more than any table of ours has."""
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 @app.command
@@ -41,15 +48,29 @@ def create(
     """Create a campaign from a TOML file, its pools from there or from a CSV; prints the slug.
 
     Example: `headgate campaign create masks.toml --pools sites.csv --id-column code --units-column stock`
+
+    Parameters
+    ----------
+    file
+        The campaign file; docs/reference/campaign-file.md describes it.
+    pools
+        CSV file with a row for each pool, UTF-8, commas, with a header.
+    id_column
+        Its column with the pool's id.
+    label_column
+        Its column with the pool's name; without it pools have no names.
+    units_column
+        Its column with the number of units.
+
     """
     columns = Columns(id_column, units_column, label_column)
     try:
         definition = read_definition(file, pools, columns)
     except DefinitionError as error:
         raise CommandError(str(error)) from error
-    with common.campaigns() as campaigns:
+    with common.campaigns(create=True) as campaigns:
         campaign = campaigns.create(definition, actor=actor())
-    STDERR.print(f"{len(campaign.pools)} pools, {campaign.capacity} units", markup=False)
+    STDERR.print(f"{_counted(len(campaign.pools), 'pool')}, {_counted(campaign.capacity, 'unit')}", markup=False)
     print(campaign.slug)
 
 
@@ -59,16 +80,23 @@ def list_(*, as_json: AsJson = False, common: Common = COMMON) -> None:
 
     Example: `headgate campaign list --json`
     """
-    with common.campaigns() as campaigns:
-        rows = [_summary(campaign, sum(pool.remaining for pool in campaigns.stock(campaign.id)))
-                for campaign in campaigns.campaigns()]  # fmt: skip
+    try:
+        with common.campaigns() as campaigns:
+            rows = [_summary(campaign, sum(pool.remaining for pool in campaigns.stock(campaign.id)))
+                    for campaign in campaigns.campaigns()]  # fmt: skip
+    except NoLedger as nothing:
+        # Before the first campaign that is no failure.
+        STDERR.print(str(nothing), markup=False)
+        rows = []
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
+    # Into a file or another program nothing is cut to the width of a screen that is not there.
+    console = Console() if sys.stdout.isatty() else Console(width=_UNCUT)
     table = Table("slug", "phase", "opens", "closes", "capacity", "available")
     for row in rows:
         table.add_row(*(str(row[name]) for name in ("slug", "phase", "opens_at", "closes_at", "capacity", "available")))
-    Console().print(table)
+    console.print(table)
 
 
 def _summary(campaign: Campaign, available: int) -> dict[str, str | int | bool | dict[str, str]]:

@@ -47,9 +47,9 @@ def demo(*, data: Path = DEMO_DATA, listen: str | None = None, console: str | No
         closes_at=opens_at + OPEN_FOR,
         pools=list(_POOLS),
     )
-    with ledger.open_campaigns(settings) as campaigns:
+    with ledger.open_campaigns(settings, create=True) as campaigns:
         campaigns.create(definition, actor="demo")
-    with ledger.open_operators(settings) as operators:
+    with ledger.open_operators(settings, create=True) as operators:
         password = operators.add(name, "admin", None, actor="demo")
 
     def announce() -> None:

@@ -47,7 +47,7 @@ def add(
     from headgate.services.operators import InvalidAccount
 
     given = _password_from_stdin() if password_stdin else None
-    with ledger.open_operators(common.load()) as operators:
+    with ledger.open_operators(common.load(), create=True) as operators:
         try:
             password = operators.add(name, role, given, actor=actor())
         except (InvalidAccount, OperatorExists) as error:

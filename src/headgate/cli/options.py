@@ -41,11 +41,11 @@ class Common:
         return settings_module.load(self.config, given)
 
     @contextmanager
-    def campaigns(self) -> Iterator[CampaignLedger]:
+    def campaigns(self, *, create: bool = False) -> Iterator[CampaignLedger]:
         """The cold side of the ledger.  It is imported here, so that `--help` need not wait for SQLAlchemy."""
         from headgate.bootstrap import ledger
 
-        with ledger.open_campaigns(self.load()) as campaigns:
+        with ledger.open_campaigns(self.load(), create=create) as campaigns:
             yield campaigns
 
 

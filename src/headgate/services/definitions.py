@@ -124,6 +124,14 @@ def _rows(path: Path, text: str, columns: Columns) -> Iterator[tuple[int, dict[s
         raise DefinitionError(path, [f"line {line}: a NUL character; the file is no CSV, or it is damaged"])
     reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
     header = reader.fieldnames or []
+    if not header:
+        raise DefinitionError(
+            path, ["the file is empty; its first line names the columns, then comes a row for each pool"]
+        )
+    if len(header) == 1 and (separator := next((mark for mark in ";\t|" if mark in header[0]), None)):
+        raise DefinitionError(
+            path, [f"line 1: the columns are separated by {separator!r}; save the file again with commas"]
+        )
     for name in (columns.id, columns.units, *([columns.label] if columns.label else [])):
         if name not in header:
             raise DefinitionError(
