@@ -65,8 +65,8 @@ bench-crash: .venv/.benching ## kill -9 at twenty moments of a rush, and what wa
 	@$(BIN)/python -m bench.crash
 
 .PHONY: soak
-soak: .venv/.developing ## the long seeded simulation; a failure prints the seed that replays it
-	@$(BIN)/python -m headgate.lab.simulation --seeds 200000
+soak: .venv/.developing ## the long seeded simulation on all cores; a failure prints the seed that replays it
+	@$(BIN)/python -m headgate.lab.simulation --seeds 50000
 
 .PHONY: clean
 clean: ## removes what was installed or cached; data directories stay
