@@ -73,11 +73,11 @@ def commands(below: App, above: str = "") -> Iterator[tuple[str, App]]:
 
 
 def options(command: App) -> set[str]:
-    """`--option` of each option and `NAME` of each positional argument."""
+    """`--option` of each option that help shows, and `NAME` of each positional argument."""
     found = set()
     for argument in command.assemble_argument_collection():
         name = argument.names[0]
-        if name != "*":
+        if name != "*" and argument.show:
             keyword = argument.field_info.kind is argument.field_info.KEYWORD_ONLY
             found.add(name if keyword else name.removeprefix("--").upper())
     return found

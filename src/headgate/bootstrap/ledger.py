@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -48,15 +49,18 @@ def prepare_data(settings: Settings) -> None:
     Raises LedgerError (damaged or too new), SettingsError.
     """
     prepare_directory(settings)
-    load_key(settings)
-    path = ledger_file(settings)
-    check_file(path)
-    engine = open_engine(path)
-    try:
-        upgrade(engine)
-        SqlCampaigns(engine, CLOCK).check_balance()
-    finally:
-        engine.dispose()
+    # Planes that are started one by one, at the same moment, do this one after the other.
+    with (settings.run_dir / "prepare.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        load_key(settings)
+        path = ledger_file(settings)
+        check_file(path)
+        engine = open_engine(path)
+        try:
+            upgrade(engine)
+            SqlCampaigns(engine, CLOCK).check_balance()
+        finally:
+            engine.dispose()
 
 
 def check_ledger(settings: Settings) -> None:

@@ -34,6 +34,8 @@ def serve(
     console: Annotated[str | None, Parameter(help="HOST:PORT of the console.")] = None,
     workers: Annotated[int | None, Parameter(help="Worker processes of the participant plane.")] = None,
     plane: Annotated[PlaneName | None, Parameter(help="Run one plane alone.")] = None,
+    # Said by the supervisor, which has prepared the data directory; not for people.
+    supervised: Annotated[bool, Parameter(show=False, negative="")] = False,
     common: Common = COMMON,
 ) -> None:
     """Serve participants, the console and the keeper's duties until stopped.
@@ -43,7 +45,12 @@ def serve(
     settings = load(common, listen, console, workers)
     set_up_logging()
     if plane is not None:
-        die_with_parent()
+        if supervised:
+            die_with_parent()
+        else:
+            from headgate.bootstrap import ledger
+
+            ledger.prepare_data(settings)
         run_plane(plane, settings)
         return
 
@@ -115,7 +122,7 @@ def plane_commands(settings: Settings, common: Common) -> dict[str, Sequence[str
     ]  # fmt: skip
     if common.config is not None:
         base += ["--config", str(common.config)]
-    return {name: [*base, "--plane", name] for name in PLANES}
+    return {name: [*base, "--plane", name, "--supervised"] for name in PLANES}
 
 
 def run_plane(plane: PlaneName, settings: Settings) -> None:
