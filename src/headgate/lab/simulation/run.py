@@ -99,4 +99,5 @@ def run_seeds(seeds: Iterable[int], **parts: Any) -> tuple[int, int]:
                     gc.collect()
         finally:
             gc.enable()
+            gc.collect()
     return runs, answers
