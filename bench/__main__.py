@@ -43,6 +43,9 @@ UNITS = 100_000
 SLICE_S = 1
 """Length of one load of a pair; wrk takes whole seconds."""
 
+GROWING_S = 2
+"""Length of the loads that make a worker grow: short, so that the last of them overshoots by few people."""
+
 
 class Workshop:
     """A directory with one key and one file of tokens, from which every run takes a fresh ledger."""
@@ -178,7 +181,7 @@ def memory_after(shop, participants):
     done = 0
     with headgate_server(data, shop.log("memory")) as server:
         while done < participants:
-            result = shop.load(server, listed, 8, skip=done)
+            result = shop.load(server, listed, GROWING_S, skip=done)
             if result.refused:
                 raise BenchmarkFailed(f"{result.refused} claims were not confirmed")
             done += result.requests + 256
