@@ -379,12 +379,23 @@ def test_a_variable_that_cannot_be_used_is_named_with_its_value(idle: Path, vari
     "command",
     [
         ("campaign", "show", "masks"), ("campaign", "close", "masks"), ("audit", "masks"),
-        ("campaign", "results", "masks"), ("operator", "list"),
+        ("campaign", "results", "masks"),
     ],
 )  # fmt: skip
 def test_looking_into_a_wrong_directory_says_so_and_makes_nothing(tmp_path: Path, command: tuple[str, ...]) -> None:
     wrong = tmp_path / "mistyped"
     run_cli(*command, data=wrong).failed("mistyped")
+    assert not wrong.exists()
+
+
+@pytest.mark.parametrize("command", [("campaign", "list"), ("operator", "list")])
+def test_a_list_of_a_wrong_directory_is_empty_says_so_and_makes_nothing(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    wrong = tmp_path / "mistyped"
+    ran = run_cli(*command, "--json", data=wrong).ok()
+    assert json.loads(ran.out) == []
+    assert "mistyped" in ran.err
     assert not wrong.exists()
 
 

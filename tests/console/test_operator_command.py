@@ -62,7 +62,7 @@ def test_a_password_that_cannot_be_used_adds_nobody(
     give(monkeypatch, content)
     with pytest.raises(CommandError):
         run(data, "add", "mei", "--role", "viewer", "--password-stdin")
-    with ledger.open_operators(Settings(data_dir=str(data))) as operators:
+    with ledger.open_operators(Settings(data_dir=str(data)), create=True) as operators:
         assert operators.count() == 0
 
 

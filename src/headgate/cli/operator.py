@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from headgate.ports.operators import OperatorExists, Role
+from headgate.settings import NoLedger
 
 from .options import COMMON, STDERR, CommandError, Common, actor
 
@@ -71,15 +72,20 @@ def list_(
     """
     from headgate.bootstrap import ledger
 
-    with ledger.open_operators(common.load()) as operators:
-        rows = [
-            {
-                "name": operator.name,
-                "role": str(operator.role),
-                "created_at": datetime.fromtimestamp(operator.created_at_ms // 1000, UTC).isoformat(),
-            }
-            for operator in operators.operators()
-        ]
+    try:
+        with ledger.open_operators(common.load()) as operators:
+            rows = [
+                {
+                    "name": operator.name,
+                    "role": str(operator.role),
+                    "created_at": datetime.fromtimestamp(operator.created_at_ms // 1000, UTC).isoformat(),
+                }
+                for operator in operators.operators()
+            ]
+    except NoLedger as nothing:
+        # Before the first account that is no failure.
+        STDERR.print(str(nothing), markup=False)
+        rows = []
     if as_json:
         print(json.dumps(rows))
         return
