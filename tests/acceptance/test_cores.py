@@ -1,4 +1,4 @@
-"""What a process asks of the system about itself, asked by real processes."""
+"""Which cores the workers of a machine get for their Python, seen on real processes.  Needs Linux."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ for number in (0, threads[1].native_id, threads[0].native_id):
 sys.stdin.read()
 end.set()
 """
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="cores are taken on Linux only")
 
 
 @contextmanager

@@ -27,12 +27,14 @@ def share_one_core(workers: str = "headgate") -> None:
         return
     taken = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     for core in cores:
-        # A name in Linux's abstract namespace (unix(7)) has one owner, and is free again when that process ends.
-        with contextlib.suppress(OSError):
+        try:
+            # A name in Linux's abstract namespace (unix(7)) has one owner, and is free again when that process ends.
             taken.bind(f"\0{workers}-core-{core}")
-            taken.detach()
-            _run_python_on(core)
-            return
+        except OSError:
+            continue
+        taken.detach()
+        _run_python_on(core)
+        return
     taken.close()
 
 
