@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from headgate.domain.campaign import Campaign, Control
 from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
-from headgate.domain.outcome import PAUSED, SOLD_OUT, UNKNOWN_CLAIM, Refusal
+from headgate.domain.outcome import KEY_REUSED, PAUSED, SOLD_OUT, UNKNOWN_CLAIM, Refusal
 from headgate.ports.ledger import LedgerBroken, LedgerDamaged, LedgerUnavailable
 from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
@@ -265,3 +265,16 @@ def test_the_schema_is_what_the_migrations_make(house: House) -> None:
     with house.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
+
+
+def test_a_batch_with_and_without_keys_keeps_every_claim_and_every_key(house: House) -> None:
+    pool = house.campaign.pools[1].id
+    keys = {1: None, 2: (b"k" * 16, b"x" * 16), 3: None, 4: (b"l" * 16, b"y" * 16)}
+    batch = [ClaimRequest(house.campaign.id, pool, bytes([person]) * 16, *(key or ())) for person, key in keys.items()]
+    granted = house.ask(*batch)
+    assert [answer.claim.seq for answer in granted if isinstance(answer, Granted)] == [1, 2, 3, 4]
+    with sqlite3.connect(house.path) as ledger:
+        rows = ledger.execute("SELECT person, key_digest, body_digest FROM claim ORDER BY seq").fetchall()
+    assert rows == [(bytes([person]) * 16, *(key or (None, None))) for person, key in keys.items()]
+    other_body = ClaimRequest(house.campaign.id, pool, batch[1].person, b"k" * 16, b"z" * 16)
+    assert house.ask(other_body, fresh=False) == [KEY_REUSED]
