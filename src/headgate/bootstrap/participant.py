@@ -37,7 +37,6 @@ from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.ledger_process import ProcessWriter
 from ..storage.sql.sqlite_claims import SqliteClaims
-from .cores import share_one_core
 from .ledger import CLOCK, ENTROPY, ledger_file, load_key
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
@@ -57,9 +56,6 @@ them dozens of times and find nothing."""
 
 BROKEN_EXIT = 70
 """Exit code of a worker whose storage failed (EX_SOFTWARE of sysexits.h)."""
-
-SETTLED_S = 1.0
-"""By then the server has started its threads, and each of them has taken its name."""
 
 ANSWER_S = 0.2
 """What a worker whose storage failed still has to tell those who wait that it does not know."""
@@ -154,7 +150,6 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         close=close,
     )
     watcher.start()
-    loop.call_later(SETTLED_S, share_one_core)
     # What was imported and built so far lives as long as the process: the collector need not look at it.
     gc.collect()
     gc.freeze()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator
-from itertools import takewhile
+from collections.abc import Callable, Generator
+from contextvars import Context, copy_context
 from typing import Any, Protocol
 
 from ..domain.outcome import Outcome, Refusal
@@ -28,6 +28,10 @@ class Arriving(Protocol):
     """The server's future of a body or of a part of it."""
 
     def __await__(self) -> Generator[Any, None, bytes]: ...
+
+    def add_done_callback(self, callback: Callable[[Arriving], object], *, context: Context | None = None) -> None: ...
+
+    def result(self) -> bytes: ...
 
     def cancel(self) -> bool: ...
 
@@ -53,6 +57,8 @@ class Bodies:
 
     def __init__(self) -> None:
         self.waiting: dict[Arriving, float] = {}
+        # One for all: nothing that happens when a body has come reads a context of its own.
+        self._context = copy_context()
 
     async def read(self, responder: Responder, content_length: str | None) -> bytes | Refusal:
         """The body, or why it is refused; never holds more than BODY_MAX_BYTES and one part."""
@@ -79,6 +85,20 @@ class Bodies:
             if len(parts) > BODY_MAX_BYTES:
                 return TOO_LARGE
 
+    def expect(self, responder: Responder, arrival: Callable[[Arriving], object]) -> None:
+        """Begin to read the body; `arrival` is called on the event loop and has to ask `taken` what came."""
+        arriving = responder()
+        self.waiting[arriving] = time.monotonic()
+        arriving.add_done_callback(arrival, context=self._context)
+
+    def taken(self, arriving: Arriving) -> bytes | Refusal:
+        """What came of a body that was expected; raises what the server raises where it was cut off."""
+        del self.waiting[arriving]
+        try:
+            return arriving.result()
+        except asyncio.CancelledError:
+            return TOO_SLOW
+
     async def _arrival(self, arriving: Arriving, started: float) -> bytes | Refusal:
         self.waiting[arriving] = started
         try:
@@ -90,7 +110,10 @@ class Bodies:
 
     def give_up_overdue(self, now_s: float) -> None:
         """Give up every body that has not come within BODY_S; the server then closes the connection."""
-        for arriving in list(takewhile(lambda arriving: now_s - self.waiting[arriving] > BODY_S, self.waiting)):
+        # A copy, made in one step, because the server's thread adds to it (`headgate.http.intake`).
+        for arriving, since in list(self.waiting.items()):
+            if now_s - since <= BODY_S:
+                break
             arriving.cancel()
 
 

@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from typing import Any
 
-_SERVER = "granian._futures"
+SERVER = "granian._futures"
 """The module whose coroutines are requests; every other coroutine becomes a task as usual."""
 
 
@@ -61,7 +61,7 @@ def drive_requests(loop: asyncio.AbstractEventLoop) -> None:
     context = copy_context()
 
     def start(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
-        if coroutine.cr_frame.f_globals["__name__"] == _SERVER:
+        if coroutine.cr_frame.f_globals["__name__"] == SERVER:
             return _Run(loop, coroutine, context)
         return asyncio.Task(coroutine, loop=loop, **options)
 

@@ -7,20 +7,16 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 
-import structlog
-from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
-
 from ..domain.outcome import UNKNOWN_CAMPAIGN, Outcome, Refusal
 from ..http.driving import drive_requests
+from ..http.intake import open_intake
 from ..http.problem import Answer, problem
-from .answers import BAD_BYTES, CUT_OFF, FAULT, rate_limited
+from .answers import failure, rate_limited
 from .api import Api
 from .claim_route import ClaimRoute
 from .forms import Forms
 from .plane import Plane, Refused
 from .protocol import Responder, Scope
-
-_log = structlog.get_logger("headgate.participant")
 
 NO_ROUTE = Refusal(Outcome.NOT_FOUND, "There is nothing at this path.", reason="no_route")
 _METHOD = Refusal(Outcome.INVALID, "This path does not take this method.", reason="method")
@@ -65,6 +61,7 @@ class ParticipantApp:
         self._sweep_bodies()
         api, forms = Api(self._plane), Forms(self._plane)
         self._claim = ClaimRoute(self._plane)
+        open_intake(loop, self._plane.bodies, self._claim.early)
         self._sessions_route = ("sessions", {"POST": api.session})
         self._campaign_routes = {
             "": ("state", {"GET": api.state}),
@@ -105,13 +102,8 @@ class ParticipantApp:
             answer = await self._answer(scope, responder, methods, slug, rest)
         except Refused as refused:
             answer = problem(refused.refusal)
-        except ProtocolClosed:
-            answer = problem(CUT_OFF)
-        except UnicodeDecodeError:
-            answer = problem(BAD_BYTES)
-        except Exception:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
-            _log.exception("request_failed", route=route)
-            answer = problem(FAULT)
+        except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+            answer = failure(error, route)
         _respond(responder, answer)
         self._plane.telemetry.request(route, answer.outcome, time.perf_counter() - started)
 

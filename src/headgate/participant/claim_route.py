@@ -1,104 +1,83 @@
 """`POST /api/v1/campaigns/{slug}/claims`: the one route that a rush is made of.
 
-It is written flat, as one coroutine, because at this rate a microsecond is some percent of a core, and
-every nested coroutine costs one twice: when it is made, and at each wait that passes through it.
+It is driven by callbacks and has no coroutine: a claim waits for its body and for its decision, and at
+this rate every wait of a coroutine is some percent of a core.  Only bodies of unknown length, which come
+in parts, are read by one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-
-import structlog
-from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
 
 from ..domain.claim import Granted
 from ..domain.outcome import NO_SESSION, OVERLOADED, Refusal
 from ..http.bearer import bearer_token
-from ..http.bodies import BODY_MAX_BYTES, TOO_SLOW
+from ..http.bodies import BODY_MAX_BYTES, Arriving
 from ..http.cookies import session_cookie
+from ..http.intake import Arrival
 from ..http.problem import Answer, problem
 from ..http.safety import cross_site
 from ..services.book import Entry
 from ..services.claiming import Decision, Pending
 from ..services.sessions import Session
-from .answers import BAD_BYTES, CROSS_SITE, CUT_OFF, FAULT, PERSONAL, rate_limited
+from .answers import CROSS_SITE, PERSONAL, failure, rate_limited
 from .claims import BAD_KEY, BAD_MEDIA_TYPE, TimeText, granted_body, is_json, parse_claim, usable_key
 from .plane import Plane
 from .protocol import RequestHeaders, Responder, Scope
 
-_log = structlog.get_logger("headgate.participant")
+_OVERLOADED = problem(OVERLOADED)
+_NO_SESSION = problem(NO_SESSION)
 
 
 class ClaimRoute:
     """Decides with what the page's form decides with too: admission, session, `ClaimForm`."""
 
     def __init__(self, plane: Plane) -> None:
-        self._plane = plane
-        self._form = plane.form
-        self._waiting = plane.bodies.waiting
-        self._telemetry = plane.telemetry
-        self._time_text = TimeText().of
-        self._overloaded = problem(OVERLOADED)
-        self._no_session = problem(NO_SESSION)
+        self.plane = plane
+        self.time_text = TimeText().of
+
+    def early(self, scope: Scope, responder: Responder) -> _Asking | None:
+        """Takes claims with bodies of usual length for `headgate.http.intake`; changes nothing."""
+        plane = self.plane
+        entry = plane.book.by_claim_path.get(scope.path)
+        if entry is None or scope.method != "POST":
+            return None
+        headers = scope.headers
+        length = headers.get("content-length")
+        if length is None or not length.isdigit() or len(length) > 5 or int(length) > BODY_MAX_BYTES:
+            return None
+        asking = _Asking(self, scope, headers, responder, entry)
+        # Whoever will most likely be refused by what is looked at first need not be waited for.
+        asking.reads_body = plane.progress < plane.permits and entry.takes_claims(plane.clock.now_ms())
+        return asking
 
     async def __call__(self, scope: Scope, responder: Responder, entry: Entry) -> None:
-        started = time.monotonic()
-        plane = self._plane
-        decision: Decision | Pending
+        """Any claim, also one whose body comes in parts or is too large."""
+        headers = scope.headers
+        asking = _Asking(self, scope, headers, responder, entry)
         try:
-            headers = scope.headers
-            admitted = self._admit(scope, headers, entry, started)
-            if type(admitted) is Session:
-                length = headers.get("content-length")
-                # What nearly every client sends is read here; `Bodies.read` knows what else there can be.
-                if length is not None and length.isdigit() and len(length) < 5 and int(length) <= BODY_MAX_BYTES:
-                    arriving = responder()
-                    self._waiting[arriving] = started
-                    try:
-                        content: bytes | Refusal = await arriving
-                    except asyncio.CancelledError:
-                        content = TOO_SLOW
-                    finally:
-                        del self._waiting[arriving]
-                else:
-                    content = await plane.bodies.read(responder, length)
-                decision = self._ask(content, headers, entry, admitted)
-                if type(decision) is Pending:
-                    plane.progress += 1
-                    try:
+            session = self.admit(scope, headers, entry)
+            if isinstance(session, Session):
+                content = await self.plane.bodies.read(responder, headers.get("content-length"))
+                decision = self.ask(content, headers, entry, session)
+                if isinstance(decision, Pending):
+                    with self.plane.permit():
                         decision = await decision
-                    finally:
-                        plane.progress -= 1
-                if type(decision) is Granted:
-                    status, outcome = (200, "repeated") if decision.repeated else (201, "confirmed")
-                    responder.response_bytes(status, PERSONAL, granted_body(decision.claim, self._time_text))
-                    self._telemetry.claim(entry.campaign.slug, outcome, time.monotonic() - started)
-                    return
-                assert isinstance(decision, Refusal), "a decision is a yes or a no"
-                answer = problem(decision)
+                asking.answer(decision)
             else:
-                assert isinstance(admitted, Answer), "whoever is not let in has been answered"
-                answer = admitted
-        except ProtocolClosed:
-            answer = problem(CUT_OFF)
-        except UnicodeDecodeError:
-            answer = problem(BAD_BYTES)
-        except Exception:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
-            _log.exception("request_failed", route="claims")
-            answer = problem(FAULT)
-        responder.response_bytes(answer.status, answer.headers, answer.body)
-        self._telemetry.claim(entry.campaign.slug, answer.outcome, time.monotonic() - started)
+                asking.respond(session)
+        except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+            asking.respond(failure(error, "claims"))
 
-    def _admit(self, scope: Scope, headers: RequestHeaders, entry: Entry, now_s: float) -> Session | Answer:
-        """Everything that can be said without reading the body; `now_s` is of the monotonic clock."""
-        plane = self._plane
+    def admit(self, scope: Scope, headers: RequestHeaders, entry: Entry) -> Session | Answer:
+        """Everything that can be said without the body."""
+        plane = self.plane
         if plane.limiter.active:
-            wait_s = plane.limiter.wait_s(plane.client_address(scope), now_s)
+            wait_s = plane.limiter.wait_s(plane.client_address(scope), time.monotonic())
             if wait_s:
                 return rate_limited(wait_s)
         if plane.progress >= plane.permits:
-            return self._overloaded
+            return _OVERLOADED
         now_ms = plane.clock.now_ms()
         authorization = headers.get("authorization")
         if authorization is not None:
@@ -108,17 +87,17 @@ class ClaimRoute:
             if session is not None and cross_site(headers):
                 return problem(CROSS_SITE)
         if session is None:
-            return self._no_session
-        refusal = self._form.refuse_early(entry, session, now_ms)
+            return _NO_SESSION
+        refusal = plane.form.refuse_early(entry, session, now_ms)
         if refusal is None and not is_json(headers.get("content-type")):
             refusal = BAD_MEDIA_TYPE
         return session if refusal is None else problem(refusal)
 
-    def _ask(
+    def ask(
         self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, session: Session
     ) -> Decision | Pending:
-        if type(content) is not bytes:
-            assert isinstance(content, Refusal), "a body is read or refused"
+        """The decision on a claim of somebody who was admitted; who waits for one to come holds a permit."""
+        if isinstance(content, Refusal):
             return content
         body = parse_claim(content)
         if isinstance(body, Refusal):
@@ -129,6 +108,72 @@ class ClaimRoute:
             return BAD_KEY
         # Only from here on, where everything is there to decide: whoever stops in the middle of a body
         # keeps no place that another could use.
-        if self._plane.progress >= self._plane.permits:
+        if self.plane.progress >= self.plane.permits:
             return OVERLOADED
-        return self._form.ask(entry, session, body.pool, key, body)
+        return self.plane.form.ask(entry, session, body.pool, key, body)
+
+
+class _Asking(Arrival):
+    """One claim on its way from its request to its answer."""
+
+    __slots__ = ("_entry", "_headers", "_responder", "_route", "_scope", "_session", "_started")
+
+    def __init__(
+        self, route: ClaimRoute, scope: Scope, headers: RequestHeaders, responder: Responder, entry: Entry
+    ) -> None:
+        self._started = time.monotonic()
+        self._route = route
+        self._scope = scope
+        self._headers = headers
+        self._responder = responder
+        self._entry = entry
+        self._session: Session | None = None
+
+    def __call__(self, arriving: Arriving | None) -> None:
+        """With what came of the body, or first of all with None where it has not been waited for."""
+        route = self._route
+        try:
+            content = None if arriving is None else route.plane.bodies.taken(arriving)
+            session = self._session
+            if session is None:
+                admitted = route.admit(self._scope, self._headers, self._entry)
+                if isinstance(admitted, Answer):
+                    self.respond(admitted)
+                    return
+                self._session = session = admitted
+            if content is None:
+                route.plane.bodies.expect(self._responder, self)
+                return
+            decision = route.ask(content, self._headers, self._entry, session)
+            if isinstance(decision, Pending):
+                route.plane.progress += 1
+                decision.add_done_callback(self._decided)
+            else:
+                self.answer(decision)
+        except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+            self.respond(failure(error, "claims"))
+
+    def _decided(self, pending: Pending) -> None:
+        self._route.plane.progress -= 1
+        try:
+            self.answer(pending.result())
+        except Exception as error:  # noqa: BLE001 -- as above, for the others of its batch
+            self.respond(failure(error, "claims"))
+
+    def answer(self, decision: Decision) -> None:
+        if type(decision) is Granted:
+            status, outcome = (200, "repeated") if decision.repeated else (201, "confirmed")
+            body = granted_body(decision.claim, self._route.time_text)
+            self._responder.response_bytes(status, PERSONAL, body)
+            self._count(outcome)
+        else:
+            assert isinstance(decision, Refusal), "a decision is a yes or a no"
+            self.respond(problem(decision))
+
+    def respond(self, answer: Answer) -> None:
+        self._responder.response_bytes(answer.status, answer.headers, answer.body)
+        self._count(answer.outcome)
+
+    def _count(self, outcome: str) -> None:
+        seconds = time.monotonic() - self._started
+        self._route.plane.telemetry.claim(self._entry.campaign.slug, outcome, seconds)

@@ -52,19 +52,19 @@ class Pending(msgspec.Struct, eq=False, gc=False):
         if self._decision is None:
             self._asyncio_future_blocking = True
             yield self
-        decision = self._decision
-        assert decision is not None, "nobody is woken before there is a decision"
-        return decision
+        return self.result()
 
-    def add_done_callback(self, wake: Callable[[Pending], object], *, context: Context) -> None:  # noqa: ARG002 -- the protocol
+    def add_done_callback(self, wake: Callable[[Pending], object], *, context: Context | None = None) -> None:  # noqa: ARG002 -- the protocol
         """`context` is not entered: nothing that a request does after its decision reads one."""
         self._wake = wake
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return self._loop
 
-    def result(self) -> Decision | None:
-        return self._decision
+    def result(self) -> Decision:
+        decision = self._decision
+        assert decision is not None, "nobody is woken before there is a decision"
+        return decision
 
     def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 -- the protocol
         """No: whoever hung up is still in the batch, so the request keeps its place until it is decided."""
