@@ -212,8 +212,15 @@ def test_the_same_key_gets_the_same_answer(api: Api, masks: str) -> None:
 def test_the_same_key_with_another_body_is_422(api: Api, masks: str) -> None:
     token = api.session()
     confirmed(api.claim(masks, token, "central", key="two"))
-    refused(api.claim(masks, token, "west", key="two"), 422, "invalid")
+    for other in ("west", "elsewhere"):
+        refused(api.claim(masks, token, other, key="two"), 422, "invalid")
     assert len(api.mine(masks, token)) == 1
+
+
+def test_a_new_key_does_not_make_an_unknown_pool_known(api: Api, masks: str) -> None:
+    token = api.session()
+    refused(api.claim(masks, token, "elsewhere", key="three"), 409, "wrong_pool")
+    assert confirmed(api.claim(masks, token, "central", key="three"))["pool"] == "central"
 
 
 def test_the_same_key_of_two_people_does_not_mix_them(api: Api, masks: str) -> None:

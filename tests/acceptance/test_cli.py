@@ -189,6 +189,14 @@ def test_topup_refuses_what_is_no_amount(idle: Path, units: str) -> None:
     assert Ledger(idle).check("masks") == before
 
 
+def test_topup_of_a_campaign_that_is_over_is_refused(data: Path) -> None:
+    create_campaign(data, "masks")
+    run_cli("campaign", "close", "masks", data=data).ok()
+    before = Ledger(data).check("masks")
+    run_cli("campaign", "topup", "masks", "central", "5", data=data).failed("masks", "closed", codes=(1,))
+    assert Ledger(data).check("masks") == before
+
+
 def test_topup_names_an_unknown_pool(idle: Path) -> None:
     run_cli("campaign", "topup", "masks", "elsewhere", "5", data=idle).failed("elsewhere", codes=(1,))
 

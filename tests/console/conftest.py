@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,9 @@ from headgate.console.sessions import SESSION_COOKIE
 from headgate.domain.campaign import Campaign
 from headgate.domain.claim import ClaimRequest, Granted
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
+from headgate.services.metrics_files import publish
 from headgate.services.operators import Operators
+from headgate.storage.memory.telemetry import Counters
 from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
 from headgate.storage.sql.operators import SqlOperators
@@ -115,11 +117,23 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def console_on(ledger: Ledger, run_dir: Path, trusted_proxies: Sequence[str] = ()) -> Litestar:
+    counters = Counters("console")
+    return create_app(
+        campaigns=ledger.campaigns,
+        operators=ledger.operators,
+        secret=SECRET,
+        run_dir=run_dir,
+        clock=ledger.clock,
+        telemetry=counters,
+        publish_metrics=lambda: publish(run_dir, "console-1", counters.snapshot()),
+        trusted_proxies=trusted_proxies,
+    )
+
+
 @pytest.fixture
 def client(ledger: Ledger, run_dir: Path) -> Iterator[TestClient[Litestar]]:
-    app = create_app(
-        campaigns=ledger.campaigns, operators=ledger.operators, secret=SECRET, run_dir=run_dir, clock=ledger.clock
-    )
+    app = console_on(ledger, run_dir)
     with TestClient(app, base_url=f"http://{HOST}", raise_server_exceptions=False) as opened:
         yield opened
 

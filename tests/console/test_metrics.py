@@ -15,7 +15,7 @@ from headgate.ports.ledger import Tally, UnknownCampaign
 from headgate.ports.telemetry import METRICS, SECONDS_BUCKETS, SIZE_BUCKETS
 from headgate.services.metrics_files import METRICS_DIR, publish
 from headgate.storage.memory.telemetry import Counters
-from tests.console.conftest import Console, Ledger
+from tests.console.conftest import Console, Ledger, console_on
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -75,13 +75,17 @@ def test_histograms_are_cumulated_over_the_buckets_of_the_port(console: Console,
     samples = scrape(console)
 
     def buckets(name: str) -> dict[str, float]:
-        return {dict(labels)["le"]: value for (found, labels), value in samples.items() if found == f"{name}_bucket"}
+        return {
+            dict(labels)["le"]: value
+            for (found, labels), value in samples.items()
+            if found == f"{name}_bucket" and dict(labels).get("plane") != "console"
+        }
 
     times = buckets("headgate_request_seconds")
     assert list(times) == [*(str(bound) for bound in SECONDS_BUCKETS), "+Inf"]
     assert list(times.values()) == [1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 4]
-    assert samples[key("headgate_request_seconds_count")] == 4
-    assert samples[key("headgate_request_seconds_sum")] == pytest.approx(99.303)
+    assert samples[key("headgate_request_seconds_count", plane="participant")] == 4
+    assert samples[key("headgate_request_seconds_sum", plane="participant")] == pytest.approx(99.303)
     sizes = buckets("headgate_batch_size")
     assert list(sizes) == [*(str(float(bound)) for bound in SIZE_BUCKETS), "+Inf"]
     assert list(sizes.values()) == [0, 0, 0, 0, 0, 0, 1, 1, 1, 2]
@@ -99,7 +103,26 @@ def test_processes_and_planes_are_added_up_without_a_sample_twice(console: Conso
     assert samples[key("headgate_requests_total", plane="participant", route="claims", outcome="confirmed")] == 2
     assert samples[key("headgate_requests_total", plane="keeper", route="claims", outcome="confirmed")] == 1
     assert samples[key("headgate_inflight")] == 15
-    assert samples[key("headgate_request_seconds_count")] == 3
+    assert samples[key("headgate_request_seconds_count", plane="participant")] == 2
+    assert samples[key("headgate_request_seconds_count", plane="keeper")] == 1
+
+
+def test_the_console_counts_its_own_requests_without_a_name_for_every_path_that_is_tried(console: Console) -> None:
+    for path in ("/login", "/", "/campaigns/masks", "/nothing/here", "/campaigns/x/y", "/livez"):
+        console.get(path)
+    console.post("/logout", {})
+    console.post("/livez", {})
+    samples = scrape(console)
+    counted = {
+        (dict(labels)["route"], dict(labels)["outcome"]): value
+        for (name, labels), value in samples.items()
+        if name == "headgate_requests_total" and dict(labels)["plane"] == "console"
+    }
+    assert counted == {
+        ("login_page", "ok"): 1, ("campaigns_page", "redirect"): 1, ("campaign_page", "redirect"): 1,
+        ("none", "refused"): 3, ("livez", "ok"): 1, ("logout", "refused"): 1,
+    }  # fmt: skip
+    assert samples[key("headgate_request_seconds_count", plane="console")] == 8
 
 
 def test_no_counter_falls_when_a_process_is_restarted(
@@ -153,12 +176,9 @@ def test_files_of_dead_processes_are_folded_where_nobody_scrapes(
     import threading
 
     folded = threading.Event()
-    monkeypatch.setattr(console_app, "RETIRE_EVERY_S", 0.0)
+    monkeypatch.setattr(console_app, "PUBLISH_EVERY_S", 0.0)
     monkeypatch.setattr(console_app, "collect", lambda directory: folded.set() if directory == run_dir else None)
-    app = console_app.create_app(
-        campaigns=ledger.campaigns, operators=ledger.operators, secret=b"s" * 32, run_dir=run_dir, clock=ledger.clock
-    )
-    with TestClient(app):
+    with TestClient(console_on(ledger, run_dir)):
         assert folded.wait(30)
 
 
@@ -173,6 +193,8 @@ def test_health(
 ) -> None:
     assert (console.get("/livez").status_code, console.get("/livez").text) == (200, "live\n")
     assert (console.get("/readyz").status_code, console.get("/readyz").text) == (200, "ready\n")
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert (client.head(path).status_code, client.head(path).content) == (200, b"")
 
     def broken() -> None:
         raise OSError("no ledger at /secret/place")

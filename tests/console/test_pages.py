@@ -15,7 +15,7 @@ from headgate.domain.campaign import Control
 from headgate.storage.sql.engine import open_engine, writing
 from headgate.storage.sql.schema import campaign, claim, pool
 from tests.acceptance.conftest import shared
-from tests.console.conftest import CLOSES, OPENS, PASSWORD, Console, Ledger
+from tests.console.conftest import CLOSES, OPENS, PASSWORD, Console, Ledger, console_on
 from tests.participant.pages_samples import Page
 
 NBSP = "\u00a0"
@@ -289,13 +289,9 @@ def test_a_fault_shows_nothing_of_the_inside(
 def test_the_environment_cannot_switch_debugging_on(
     ledger: Ledger, run_dir: Path, monkeypatch: pytest.MonkeyPatch, client: TestClient[Litestar]
 ) -> None:
-    from headgate.console.app import create_app
-
     monkeypatch.setenv("LITESTAR_DEBUG", "1")
     monkeypatch.setenv("LITESTAR_PDB", "1")
-    app = create_app(
-        campaigns=ledger.campaigns, operators=ledger.operators, secret=b"s" * 32, run_dir=run_dir, clock=ledger.clock
-    )
+    app = console_on(ledger, run_dir)
     assert not app.debug
     assert not app.pdb_on_exception
     assert app.openapi_config is None

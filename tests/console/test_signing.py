@@ -10,12 +10,11 @@ import sqlalchemy as sa
 from litestar import Litestar
 from litestar.testing import TestClient
 
-from headgate.console.app import create_app
 from headgate.console.sessions import FORM_COOKIE, SESSION_COOKIE, SESSION_TTL_S, ConsoleSessions
 from headgate.services.operators import FAILURES_PER_ADDRESS, FAILURES_PER_NAME, WINDOW_S
 from headgate.storage.sql.engine import open_engine, writing
 from headgate.storage.sql.schema import operator
-from tests.console.conftest import HOST, PASSWORD, SAME_ORIGIN, SECRET, Console, Ledger
+from tests.console.conftest import HOST, PASSWORD, SAME_ORIGIN, SECRET, Console, Ledger, console_on
 
 PUBLIC_PATHS = {"/login", "/livez", "/readyz", "/metrics"}
 
@@ -118,14 +117,7 @@ def test_tries_are_throttled_by_address_and_a_strangers_header_changes_nothing(c
 
 @pytest.fixture
 def behind_proxy(ledger: Ledger, run_dir: Path) -> Iterator[Console]:
-    app = create_app(
-        campaigns=ledger.campaigns,
-        operators=ledger.operators,
-        secret=SECRET,
-        run_dir=run_dir,
-        clock=ledger.clock,
-        trusted_proxies=["198.51.100.1"],
-    )
+    app = console_on(ledger, run_dir, trusted_proxies=["198.51.100.1"])
 
     async def from_proxy(scope: Any, receive: Any, send: Any) -> None:
         scope["client"] = ("198.51.100.1", 4711)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 from granian import Granian
@@ -10,9 +11,11 @@ from granian.log import LogLevels
 from litestar import Litestar
 
 from ..console.app import create_app
+from ..services import metrics_files
 from ..services.operators import Operators
 from ..services.processes import die_with_parent
 from ..settings import Settings
+from ..storage.memory.telemetry import Counters
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.operators import SqlOperators
@@ -46,11 +49,14 @@ def console_app(settings: Settings) -> Litestar:
     die_with_parent()
     set_up_logging()
     engine = open_engine(ledger_file(settings))
+    counters = Counters("console")
     return create_app(
         campaigns=SqlCampaigns(engine, CLOCK),
         operators=Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY),
         secret=load_key(settings),
         run_dir=settings.run_dir,
         clock=CLOCK,
+        telemetry=counters,
+        publish_metrics=lambda: metrics_files.publish(settings.run_dir, f"console-{os.getpid()}", counters.snapshot()),
         trusted_proxies=settings.trusted_proxies,
     )

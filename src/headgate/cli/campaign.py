@@ -196,7 +196,7 @@ def topup(
     """
     with common.campaigns() as campaigns:
         try:
-            stock = campaigns.topup(slug, pool, units, actor=actor())
+            stock = operating.topup(campaigns, slug, pool, units, now_ms(), actor=actor())
         except ValueError as error:
             raise CommandError(str(error)) from error
     print(f"{slug} {pool}: {stock.remaining} available")

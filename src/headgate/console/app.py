@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -22,16 +22,19 @@ from litestar.template.config import TemplateConfig
 from ..http.address import ClientAddress
 from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger
+from ..ports.telemetry import Telemetry
 from ..services.metrics_files import collect
 from ..services.operators import Operators
 from . import errors, health, pages, signing
+from .counting import count_requests
 from .desk import Desk
 from .guard import BODY_MAX_BYTES, PUBLIC, add_headers, admit
 from .sessions import ConsoleSessions
 from .tallies import Tallies
 
-RETIRE_EVERY_S = 10.0
-"""How often the counts of dead processes are folded, so that files don't pile up where nobody scrapes."""
+PUBLISH_EVERY_S = 10.0
+"""How often, where nobody scrapes, the console's counts are written, and those of dead processes folded so that their
+files don't pile up."""
 
 _HERE = Path(__file__).parent
 _STATIC = {"console.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
@@ -46,9 +49,14 @@ def create_app(
     secret: bytes,
     run_dir: Path,
     clock: Clock,
+    telemetry: Telemetry,
+    publish_metrics: Callable[[], None],
     trusted_proxies: Iterable[str] = (),
 ) -> Litestar:
-    """`secret` (at least 32 bytes) signs sessions; `trusted_proxies` are believed about whose request it is."""
+    """`secret` (at least 32 bytes) signs sessions; `trusted_proxies` are believed about whose request it is.
+
+    `publish_metrics` puts what `telemetry` has counted beside the counts of the other processes.
+    """
     statics = {name: _static(name, media_type) for name, media_type in _STATIC.items()}
     tallies = Tallies(campaigns, clock)
     desk = Desk(
@@ -59,6 +67,7 @@ def create_app(
         addresses=ClientAddress(trusted_proxies),
         clock=clock,
         run_dir=run_dir,
+        publish_metrics=publish_metrics,
         stylesheet=next(iter(statics["console.css"].paths)),
     )
     environment = jinja2.Environment(
@@ -69,7 +78,7 @@ def create_app(
         lstrip_blocks=True,
     )
     environment.globals["icon"] = next(iter(statics["icon.svg"].paths))
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             pages.campaigns_page,
             pages.campaign_page,
@@ -90,7 +99,7 @@ def create_app(
         },
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
         state=State({"desk": desk}),
-        lifespan=[partial(_retiring, run_dir)],
+        lifespan=[partial(_publishing, run_dir, publish_metrics)],
         request_max_body_size=BODY_MAX_BYTES,
         # The environment can switch none of these on.
         debug=False,
@@ -98,6 +107,8 @@ def create_app(
         openapi_config=None,
         logging_config=None,
     )
+    count_requests(app, telemetry)
+    return app
 
 
 def _static(name: str, media_type: str) -> HTTPRouteHandler:
@@ -115,16 +126,20 @@ def _static(name: str, media_type: str) -> HTTPRouteHandler:
 
 
 @asynccontextmanager
-async def _retiring(run_dir: Path, _app: Litestar) -> AsyncIterator[None]:
-    async def retire() -> None:
+async def _publishing(run_dir: Path, publish_metrics: Callable[[], None], _app: Litestar) -> AsyncIterator[None]:
+    def publish() -> None:
+        publish_metrics()
+        collect(run_dir)
+
+    async def go_on() -> None:
         while True:
-            await asyncio.sleep(RETIRE_EVERY_S)
+            await asyncio.sleep(PUBLISH_EVERY_S)
             try:
-                await asyncio.to_thread(collect, run_dir)
+                await asyncio.to_thread(publish)
             except OSError as error:
                 _log.warning("metrics_not_folded", error=str(error))
 
-    task = asyncio.create_task(retire())
+    task = asyncio.create_task(go_on())
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ class Desk(msgspec.Struct, frozen=True):
     addresses: ClientAddress
     clock: Clock
     run_dir: Path
+    publish_metrics: Callable[[], None]
     stylesheet: str
     """URL path of the style sheet; it names the sheet's content, so caches may keep it."""
 

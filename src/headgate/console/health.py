@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from litestar import Request, get
+from litestar import HttpMethod, Request, route
 from litestar.datastructures import State
 from litestar.response import Response
 
@@ -21,14 +21,17 @@ _log = structlog.get_logger("headgate.console")
 
 Question = Request[Any, Any, State]
 
+# Whoever only watches asks with HEAD.
+_ASKED_WITH = [HttpMethod.GET, HttpMethod.HEAD]
 
-@get("/livez", opt={PUBLIC: True}, sync_to_thread=False, media_type="text/plain")
+
+@route("/livez", http_method=_ASKED_WITH, opt={PUBLIC: True}, sync_to_thread=False, media_type="text/plain")
 def livez() -> str:
     """The process answers."""
     return "live\n"
 
 
-@get("/readyz", opt={PUBLIC: True}, sync_to_thread=True)
+@route("/readyz", http_method=_ASKED_WITH, opt={PUBLIC: True}, sync_to_thread=True)
 def readyz(request: Question) -> Response[str]:
     """The ledger answers, too."""
     try:
@@ -39,8 +42,9 @@ def readyz(request: Question) -> Response[str]:
     return Response("ready\n", media_type="text/plain")
 
 
-@get("/metrics", opt={PUBLIC: True}, sync_to_thread=True)
+@route("/metrics", http_method=_ASKED_WITH, opt={PUBLIC: True}, sync_to_thread=True)
 def metrics(request: Question) -> Response[bytes]:
     desk = desk_of(request)
+    desk.publish_metrics()
     collector = HeadgateCollector(desk.run_dir, desk.campaigns, desk.tallies)
     return Response(exposition(collector), headers={"content-type": CONTENT_TYPE})

@@ -19,7 +19,6 @@ from .tallies import Tallies
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _BUCKETS: dict[str, tuple[float, ...]] = {
-    "headgate_request_seconds": SECONDS_BUCKETS,
     "headgate_gate_seconds": GATE_BUCKETS,
     "headgate_batch_size": SIZE_BUCKETS,
     "headgate_ledger_commit_seconds": SECONDS_BUCKETS,
@@ -43,6 +42,7 @@ class HeadgateCollector(Collector):
         snapshots = collect(self._run_dir)
         yield _requests(snapshots)
         yield _claims(snapshots)
+        yield _request_seconds(snapshots)
         for name, bounds in _BUCKETS.items():
             yield _histogram(name, bounds, snapshots)
         for name in _GAUGES:
@@ -86,7 +86,22 @@ def _claims(snapshots: list[Snapshot]) -> Metric:
     return family
 
 
+def _request_seconds(snapshots: list[Snapshot]) -> Metric:
+    name = "headgate_request_seconds"
+    family = HistogramMetricFamily(name, METRICS[name], labels=["plane"])
+    for snapshot in snapshots:
+        buckets, total = _observed(name, SECONDS_BUCKETS, [snapshot])
+        family.add_metric([snapshot.plane], buckets, total)
+    return family
+
+
 def _histogram(name: str, bounds: tuple[float, ...], snapshots: list[Snapshot]) -> Metric:
+    buckets, total = _observed(name, bounds, snapshots)
+    return HistogramMetricFamily(name, METRICS[name], buckets=buckets, sum_value=total)
+
+
+def _observed(name: str, bounds: tuple[float, ...], snapshots: list[Snapshot]) -> tuple[list[tuple[str, float]], float]:
+    """(upper end of each bucket with the cumulated count, sum of the values)."""
     counts, total = [0] * (len(bounds) + 1), 0.0
     for snapshot in snapshots:
         observed, value = snapshot.histograms.get(name, ([], 0.0))
@@ -95,6 +110,4 @@ def _histogram(name: str, bounds: tuple[float, ...], snapshots: list[Snapshot]) 
             counts = [a + b for a, b in zip(counts, observed, strict=True)]
             total += value
     ends = [*(str(float(bound)) for bound in bounds), "+Inf"]
-    return HistogramMetricFamily(
-        name, METRICS[name], buckets=list(zip(ends, accumulate(counts), strict=True)), sum_value=total
-    )
+    return list(zip(ends, accumulate(counts), strict=True)), total

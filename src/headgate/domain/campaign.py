@@ -78,6 +78,10 @@ REFUSAL_OF_PHASE: dict[Phase, Refusal] = {
 }
 
 
+NO_POOL = 0
+"""The id of no pool: ledgers count from 1."""
+
+
 class Pool(msgspec.Struct, frozen=True, gc=False):
     """A stock of identical units.  `code` is the public id, unique within its campaign."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ..domain.campaign import REFUSAL_OF_PHASE, Campaign, Phase, Verification
+from ..domain.campaign import NO_POOL, REFUSAL_OF_PHASE, Campaign, Phase, Verification
 from ..domain.claim import Claim, ClaimRequest
 from ..domain.outcome import (
     NOT_VERIFIED,
@@ -99,7 +99,10 @@ class ClaimForm:
         campaign_id = entry.campaign.id
         pool_id = entry.pool_ids.get(pool)
         if pool_id is None:
-            return WRONG_POOL
+            # A key that was used before is answered by what it was used for, and only the ledger knows that.
+            if key is None or not self._gate.knows(campaign_id, session.person):
+                return WRONG_POOL
+            pool_id = NO_POOL
         self._asked += 1
         if self._asked % GATE_SAMPLE:
             admission = self._gate.admit(campaign_id, pool_id, session.person)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..domain.campaign import CONTROL_LIFE, Campaign
-from ..ports.ledger import CampaignLedger
+from ..domain.campaign import CONTROL_LIFE, Campaign, Phase, phase_of
+from ..ports.ledger import CampaignLedger, PoolStock
 
 
 class NotPossible(ValueError):
@@ -19,3 +19,14 @@ def command(campaigns: CampaignLedger, slug: str, name: str, *, actor: str) -> C
         said = f"possible are: {', '.join(possible)}" if possible else "nothing can be done to it any more"
         raise NotPossible(f"the campaign {slug!r} is {campaign.control}, so {name!r} is not possible; {said}")
     return campaigns.control(slug, control, command=name, actor=actor)
+
+
+def topup(campaigns: CampaignLedger, slug: str, pool_code: str, units: int, now_ms: int, *, actor: str) -> PoolStock:
+    """Add units to a pool of a campaign that is not over.
+
+    Raises UnknownCampaign, UnknownPool, NotPossible, or ValueError where the pool would grow too large.
+    """
+    campaign = campaigns.campaign(slug)
+    if phase_of(campaign, now_ms, sold_out=False) is Phase.CLOSED:
+        raise NotPossible(f"the campaign {slug!r} has closed, so nobody could get these {units} units")
+    return campaigns.topup(slug, pool_code, units, actor=actor)
