@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-import uvloop
 from granian._futures import _future_watcher_wrapper  # what the server starts requests with
 
-from headgate.http.driving import drive_requests
-
 Loop = asyncio.AbstractEventLoop
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    loop: Loop = request.param()
-    drive_requests(loop)
-    yield loop
-    loop.close()
 
 
 class Watcher:

@@ -5,27 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-import uvloop
 from granian._futures import _cbsched_aioschedule, _future_watcher_wrapper  # what the server starts requests with
 
 from headgate.http.bodies import BODY_S, TOO_SLOW, Arriving, Bodies
-from headgate.http.driving import drive_requests
 from headgate.http.intake import Arrival, open_intake
 
 Loop = asyncio.AbstractEventLoop
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> Iterator[Loop]:
-    loop: Loop = request.param()
-    drive_requests(loop)
-    yield loop
-    loop.close()
 
 
 class Body:
