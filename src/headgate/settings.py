@@ -124,6 +124,12 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         table = found
         for part in tables:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise SettingsError(
+                    f"{name} is set, and so is {PREFIX}{part.upper()}, which is a table of settings; unset that one"
+                )
+        if isinstance(table.get(key), dict):
+            raise SettingsError(f"{name} is {value!r}, but it is a table of settings; unset it and keep {name}__…")
         table[key] = value
     return found
 
@@ -162,6 +168,11 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"ledger.url names the scheme {settings.ledger.url.split(':', 1)[0]!r}, which this version does not serve; "
             "leave it empty for the embedded SQLite ledger"
+        )
+    if "?" in settings.ledger.url:
+        raise SettingsError(
+            f"ledger.url is {settings.ledger.url!r}, with options after the question mark; "
+            "a SQLite ledger knows none, leave them out"
         )
     if settings.gate.url != "memory:":
         raise SettingsError(

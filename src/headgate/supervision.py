@@ -53,6 +53,18 @@ def lock(path: Path) -> IO[str]:
     return file
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds `path`; makes no file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 class _Plane:
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name

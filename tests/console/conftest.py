@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +26,8 @@ from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
 from headgate.storage.sql.operators import SqlOperators
 from headgate.storage.sql.sqlite_claims import SqliteClaims
-from tests.participant.pages_samples import Page
+from tests.fakes import HandClock, SeededEntropy
+from tests.markup import Page
 
 SECRET = b"s" * 32
 PASSWORD = "correct horse battery"
@@ -36,27 +36,6 @@ SAME_ORIGIN = {"origin": f"http://{HOST}"}
 OPENS = datetime.fromisoformat("2026-12-01T09:00:00+08:00")
 CLOSES = datetime.fromisoformat("2026-12-01T12:00:00+08:00")
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-
-
-@dataclass
-class HandClock:
-    ms: int = round(OPENS.timestamp() * 1000) + 60_000
-
-    def now_ms(self) -> int:
-        return self.ms
-
-    def forward(self, seconds: float) -> None:
-        self.ms += round(seconds * 1000)
-
-
-class SeededEntropy:
-    """Bytes that are the same in every run."""
-
-    def __init__(self) -> None:
-        self._random = random.Random(20261201)
-
-    def token_bytes(self, count: int) -> bytes:
-        return self._random.randbytes(count)
 
 
 @dataclass
@@ -102,7 +81,7 @@ class Ledger:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    clock, entropy = HandClock(), SeededEntropy()
+    clock, entropy = HandClock(round(OPENS.timestamp() * 1000) + 60_000), SeededEntropy()
     path = tmp_path / "ledger.db"
     engine = open_engine(path)
     upgrade(engine)

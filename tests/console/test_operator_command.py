@@ -17,11 +17,6 @@ from headgate.settings import Settings
 from tests.console.conftest import PASSWORD
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
 def run(data: Path, *words: str) -> None:
     app([*words, "--data", str(data)], exit_on_error=False, print_error=False, result_action="return_value")
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,9 +13,9 @@ from headgate.console.views import POOLS_SHOWN_MAX
 from headgate.domain.campaign import Control
 from headgate.storage.sql.engine import open_engine, writing
 from headgate.storage.sql.schema import campaign, claim, pool
-from tests.acceptance.conftest import shared
 from tests.console.conftest import CLOSES, OPENS, PASSWORD, Console, Ledger, console_on
-from tests.participant.pages_samples import Page
+from tests.markup import Page
+from tests.shared_data import PHARMACY_ID, PHARMACY_LABEL, naughty_strings, pharmacy_rows
 
 NBSP = "\u00a0"
 
@@ -58,9 +57,9 @@ def test_the_phase_follows_clock_stock_and_control(mei: Console, ledger: Ledger)
 
     masks = ledger.create(pools={"central": 1})
     assert phase() == "Open"
-    ledger.campaigns.control("masks", Control.PAUSED, command="pause", actor="test")
+    ledger.campaigns.control("masks", Control.PAUSED, expected=Control.ACTIVE, command="pause", actor="test")
     assert phase() == "Paused"
-    ledger.campaigns.control("masks", Control.ACTIVE, command="resume", actor="test")
+    ledger.campaigns.control("masks", Control.ACTIVE, expected=Control.PAUSED, command="resume", actor="test")
     ledger.claim(masks, "central")
     assert phase() == "Sold out"
     ledger.clock.forward(-120)
@@ -116,8 +115,7 @@ def test_an_unknown_campaign_is_a_plain_404(mei: Console, path: str) -> None:
 
 @pytest.fixture(scope="module")
 def pharmacies() -> dict[str, dict[str, str]]:
-    with shared("pharmacies/masks-2020-03-03.csv").open(encoding="utf-8-sig", newline="") as file:
-        return {row["醫事機構代碼"]: {"zh": row["醫事機構名稱"]} for row in csv.DictReader(file)}
+    return {row[PHARMACY_ID]: {"zh": row[PHARMACY_LABEL]} for row in pharmacy_rows()}
 
 
 def test_thousands_of_pools_stay_usable(mei: Console, ledger: Ledger, pharmacies: dict[str, dict[str, str]]) -> None:
@@ -162,9 +160,7 @@ def test_any_query_is_answered(mei: Console, ledger: Ledger, query: str) -> None
 
 @pytest.fixture(scope="module")
 def hostile() -> list[str]:
-    strings: list[str] = json.loads(shared("bad-input/blns.json").read_text(encoding="utf-8"))
-    assert len(strings) > 500
-    return strings
+    return naughty_strings()
 
 
 def read_back(text: str) -> str:

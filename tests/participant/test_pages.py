@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from headgate.domain.campaign import Phase
@@ -9,8 +7,9 @@ from headgate.domain.claim import Status
 from headgate.domain.outcome import LIMIT_REACHED, SOLD_OUT, UNKNOWN_CAMPAIGN, Outcome, Refusal
 from headgate.domain.public import PoolView
 from headgate.participant.pages import Pages, build_assets
-from tests.acceptance.conftest import shared
-from tests.participant.pages_samples import CENTRAL, NORTH, Page, pharmacy_pools, sample_claim, sample_view
+from tests.markup import Page
+from tests.participant.pages_samples import CENTRAL, NORTH, pharmacy_pools, sample_claim, sample_view
+from tests.shared_data import naughty_strings
 
 LANGUAGES = ("en", "zh")
 
@@ -22,7 +21,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 
 @pytest.fixture(scope="module")
 def pharmacies() -> list[PoolView]:
-    return pharmacy_pools(shared("pharmacies/masks-2020-03-03.csv"))
+    return pharmacy_pools()
 
 
 def many(count: int) -> list[PoolView]:
@@ -221,12 +220,10 @@ def test_a_message_has_a_heading_for_its_kind(pages: Pages) -> None:
 
 
 def test_hostile_words_stay_words(pages: Pages) -> None:
-    strings = json.loads(shared("bad-input/blns.json").read_text(encoding="utf-8"))
-    assert len(strings) > 500
     calm = Page(pages.campaign(sample_view([CENTRAL]), language="en", query="q"))
     calm_search = Page(pages.campaign(sample_view(many(31)), language="en", query="q", matches=[CENTRAL]))
     calm_claims = Page(pages.claims(sample_view([CENTRAL]), [sample_claim()], language="en", form_key=""))
-    for hostile in strings:
+    for hostile in naughty_strings():
         pool = PoolView("central", {"en": hostile}, "available")
         title = {"en": hostile}
         page = Page(pages.campaign(sample_view([pool], title=title), language="en", query=hostile))

@@ -10,7 +10,7 @@ import pytest
 
 from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
 from headgate.domain.outcome import STORE_UNAVAILABLE, UNKNOWN
-from headgate.ports.ledger import BatchResult, Cancelled, LedgerInDoubt, LedgerUnavailable, Settled
+from headgate.ports.ledger import BatchResult, Cancelled, LedgerBroken, LedgerInDoubt, LedgerUnavailable, Settled
 from headgate.services.claiming import BATCH_MAX, ClaimDesk, Decision, Pending
 from headgate.services.stock import StockBoard
 from headgate.storage.memory.gate import MemoryGate
@@ -51,11 +51,13 @@ class Bench:
         self.doubts: list[int] = []
         board = StockBoard()
         gate = MemoryGate(board, exclusive=True)
-        self.desk = ClaimDesk(
-            self.loop, self.writer, gate, board, Counters("test"), self.doubts.append, lambda: pytest.fail("broken")
-        )
+        self.broken = 0
+        self.desk = ClaimDesk(self.loop, self.writer, gate, board, Counters("test"), self.doubts.append, self._break)
         self._persons = 0
         self.decisions: dict[int, Decision] = {}
+
+    def _break(self) -> None:
+        self.broken += 1
 
     def submit(self, count: int) -> None:
         for _ in range(count):
@@ -187,3 +189,19 @@ def test_a_client_that_hung_up_changes_nothing_for_the_others(bench: Bench) -> N
     bench.turn()
     assert leaving.cancelled()
     assert {1, 2} <= set(bench.decisions)
+
+
+def test_nothing_goes_to_storage_that_has_failed(bench: Bench) -> None:
+    for count in (1, 2, 4):
+        bench.submit(count)
+        bench.turn()
+    bench.writer.fail_first(LedgerBroken("the sync failed"))
+    bench.turn()
+    assert bench.writer.sizes() == [2], "what waited was not sent"
+    assert bench.broken == 1
+    assert bench.decisions[1] is UNKNOWN
+    assert [bench.decisions[number] for number in (4, 5, 6, 7)] == [STORE_UNAVAILABLE] * 4
+    bench.submit(1)
+    bench.turn()
+    assert bench.decisions[8] is STORE_UNAVAILABLE
+    assert bench.writer.sizes() == [2]

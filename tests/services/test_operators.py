@@ -31,7 +31,8 @@ from headgate.storage.sql import operations
 from headgate.storage.sql.engine import open_engine, upgrade
 from headgate.storage.sql.operators import SqlOperators
 from headgate.storage.sql.schema import operation
-from tests.console.conftest import CHEAP, PASSWORD, HandClock, SeededEntropy
+from tests.console.conftest import CHEAP, PASSWORD
+from tests.fakes import HandClock, SeededEntropy
 
 HOME = "203.0.113.1"
 

@@ -24,23 +24,7 @@ from headgate.storage.sql.migrating import SchemaTooNew, newest
 from headgate.storage.sql.operations import first_broken
 from headgate.storage.sql.schema import METADATA, SCHEMA_VERSION
 from headgate.storage.sql.sqlite_claims import SqliteClaims
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.ms = 1_800_000_000_000
-
-    def now_ms(self) -> int:
-        return self.ms
-
-
-class Entropy:
-    def __init__(self) -> None:
-        self._count = 0
-
-    def token_bytes(self, count: int) -> bytes:
-        self._count += 1
-        return self._count.to_bytes(8, "big") * (count // 8 + 1)
+from tests.fakes import HandClock, SeededEntropy
 
 
 def at(ms: int) -> datetime:
@@ -50,7 +34,7 @@ def at(ms: int) -> datetime:
 class House:
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.clock = Clock()
+        self.clock = HandClock()
         self.engine = open_engine(path)
         upgrade(self.engine)
         self.campaigns = SqlCampaigns(self.engine, self.clock)
@@ -67,7 +51,7 @@ class House:
         self.claims = self.connect()
 
     def connect(self) -> SqliteClaims:
-        return SqliteClaims(self.path, self.clock, Entropy())
+        return SqliteClaims(self.path, self.clock, SeededEntropy())
 
     def request(self, person: int, pool: int = 0) -> ClaimRequest:
         return ClaimRequest(self.campaign.id, self.campaign.pools[pool].id, bytes([person]) * 16)
@@ -142,9 +126,9 @@ def test_nobody_cancels_the_claim_of_another(house: House) -> None:
 
 
 def test_the_ledgers_own_clock_and_word_decide(house: House) -> None:
-    house.campaigns.control("masks", Control.PAUSED, command="pause", actor="test")
+    house.campaigns.control("masks", Control.PAUSED, expected=Control.ACTIVE, command="pause", actor="test")
     assert house.ask(house.request(1)) == [PAUSED]
-    house.campaigns.control("masks", Control.ACTIVE, command="resume", actor="test")
+    house.campaigns.control("masks", Control.ACTIVE, expected=Control.PAUSED, command="resume", actor="test")
     house.clock.ms += 1_000
     (late,) = house.ask(house.request(1))
     assert isinstance(late, Refusal)
@@ -222,10 +206,10 @@ def test_the_audit_trail_shows_tampering(house: House) -> None:
 
 def test_a_stolen_unit_is_found_at_start(house: House) -> None:
     house.ask(house.request(1))
-    house.campaigns.check_balance()
+    house.campaigns.check()
     house.claims._connection.execute("UPDATE pool SET remaining = remaining + 1 WHERE code = 'a'")
     with pytest.raises(LedgerDamaged, match="pool 'a' of campaign 'masks' has 2 units left and 1 live claims"):
-        house.campaigns.check_balance()
+        house.campaigns.check()
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -41,12 +41,12 @@ def run_console(settings: Settings) -> None:
         workers_kill_timeout=STOP_WORKERS_S,
         log_level=LogLevels.warning,
     )
-    server.serve(target_loader=partial(console_app, settings), wrap_loader=False)
+    server.serve(target_loader=partial(console_app, settings, os.getpid()), wrap_loader=False)
 
 
-def console_app(settings: Settings) -> Litestar:
+def console_app(settings: Settings, parent: int) -> Litestar:
     """Runs in the console's worker process."""
-    die_with_parent()
+    die_with_parent(parent)
     set_up_logging()
     engine = open_engine(ledger_file(settings))
     counters = Counters("console")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,7 +59,7 @@ def prepare_data(settings: Settings) -> None:
         engine = open_engine(path)
         try:
             upgrade(engine)
-            SqlCampaigns(engine, CLOCK).check_balance()
+            SqlCampaigns(engine, CLOCK).check()
         finally:
             engine.dispose()
 
@@ -71,7 +72,7 @@ def check_ledger(settings: Settings) -> None:
     check_file(path)
     engine = open_engine(path)
     try:
-        SqlCampaigns(engine, CLOCK).check_balance()
+        SqlCampaigns(engine, CLOCK).check()
     finally:
         engine.dispose()
 
@@ -79,12 +80,8 @@ def check_ledger(settings: Settings) -> None:
 def load_key(settings: Settings) -> bytes:
     """The secret key; made on first use, readable by its owner only.  Raises SettingsError."""
     path = settings.secret_path
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    if not path.exists():
+        _make_key(path)
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise SettingsError(f"the key file {path} has mode {mode:03o}, so others can read it; run: chmod 600 {path}")
@@ -95,6 +92,25 @@ def load_key(settings: Settings) -> bytes:
     if len(key) < KEY_BYTES:
         raise SettingsError(f"the key file {path} holds {len(key)} bytes; at least {KEY_BYTES} are needed")
     return key
+
+
+def _make_key(path: Path) -> None:
+    """A new key, whole or not at all; that of somebody who was faster stays."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        Path(temporary).unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextmanager

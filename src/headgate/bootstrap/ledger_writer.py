@@ -1,4 +1,7 @@
-"""The program of a ledger process: `python -m headgate.bootstrap.ledger_writer LEDGER SOCKET`, started by a worker."""
+"""The program of a ledger process, started by a worker.
+
+`python -m headgate.bootstrap.ledger_writer LEDGER PARENT SOCKET`
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from ..storage.system import SystemClock, SystemEntropy
 
 
 def main() -> None:
-    die_with_parent()
+    path, parent, descriptor = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    die_with_parent(parent)
     # The worker decides when to end: it finishes what it took, then closes its end of the socket.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    path, descriptor = Path(sys.argv[1]), int(sys.argv[2])
     ledger = SqliteClaims(path, SystemClock(), SystemEntropy())
     with socket.socket(fileno=descriptor) as connection:
         serve(connection, ledger)

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 import threading
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -90,12 +90,12 @@ def run_participant(settings: Settings) -> None:
         static_path_mount=[assets],
         static_path_expires=ASSETS_MAX_AGE_S,
     )
-    server.serve(target_loader=partial(_load_participant, settings), wrap_loader=False)
+    server.serve(target_loader=partial(_load_participant, settings, os.getpid()), wrap_loader=False)
 
 
-def _load_participant(settings: Settings) -> Any:
+def _load_participant(settings: Settings, parent: int) -> Any:
     """Runs in each worker process."""
-    die_with_parent()
+    die_with_parent(parent)
     schedule_as_batch()
     set_up_logging()
     return participant_app(settings)
@@ -116,7 +116,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         SqlCampaigns(open_engine(path), CLOCK), SqliteClaims(path, CLOCK, ENTROPY), CLOCK, exclusive=exclusive
     )
     book = CampaignBook(board, gate)
-    command = [sys.executable, "-m", "headgate.bootstrap.ledger_writer", str(path)]
+    command = [sys.executable, "-m", "headgate.bootstrap.ledger_writer", str(path), str(os.getpid())]
     writer = ProcessWriter(loop, command, _stop_this_process)
     read_thread = LedgerThread(loop, "ledger-read")
     desk = ClaimDesk(loop, writer, gate, board, counters, refresher.read_again, _stop_this_process)
@@ -147,6 +147,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         reader=Reader(SqliteClaims(path, CLOCK, ENTROPY), read_thread),
         bodies=Bodies(),
         permits=settings.limits.concurrency,
+        current=watcher.current,
         close=close,
     )
     watcher.start()
@@ -157,7 +158,11 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     return plane
 
 
+@cache
 def _stop_this_process() -> None:
-    """A failed sync is never retried: end, and let the supervisor start a process that recovers from disk."""
+    """A failed sync is never retried: end, and let the server start a process that recovers from disk.
+
+    Every batch that fails asks for it, and the first one does it.
+    """
     _log.critical("ledger_broken", action="stopping this worker")
     threading.Timer(ANSWER_S, os._exit, (BROKEN_EXIT,)).start()

@@ -21,7 +21,7 @@ from headgate.services.definitions import Columns, DefinitionError, read_definit
 from headgate.services.publishing import iso
 from headgate.settings import NoLedger
 
-from .options import COMMON, STDERR, CommandError, Common, actor, now_ms, whole
+from .options import COMMON, STDERR, CommandError, Common, actor, now_ms, private, whole
 
 app = App(name="campaign", help="Create, watch and steer campaigns.")
 
@@ -227,8 +227,7 @@ def results_(
         # Beside the target first, so that a failed export never leaves half a file under its name.
         part = out.with_name(f".{out.name}.part")
         try:
-            with part.open("wb") as file:
-                part.chmod(0o600)
+            with private(part) as file:
                 write(rows, file)
             part.replace(out)
         except OSError as error:

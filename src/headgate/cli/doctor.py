@@ -10,8 +10,11 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 
+from headgate.supervision import is_held
+
 from .examination import examine
 from .options import COMMON, Common
+from .serve import SERVE_LOCK
 
 _MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failing": "[red]failing[/]"}
 
@@ -27,7 +30,8 @@ def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = 
     listeners = {"listen": settings.listen_address, "console": settings.console_address}
     findings = []
     console = Console(highlight=False)
-    for finding in examine(settings.data, listeners, lambda: ledger.check_ledger(settings)):
+    serving = is_held(settings.run_dir / SERVE_LOCK)
+    for finding in examine(settings.data, listeners, lambda: ledger.check_ledger(settings), serving=serving):
         findings.append(finding)
         if not as_json:
             advice = f"\n{'':10}{finding.advice}" if finding.advice else ""

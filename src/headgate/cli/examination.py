@@ -40,8 +40,14 @@ class Finding(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
-def examine(data_dir: Path, listeners: dict[str, Address], check_ledger: Callable[[], None]) -> Iterator[Finding]:
-    """One finding after the other, so that a caller can show progress; `check_ledger` raises where it is damaged."""
+def examine(
+    data_dir: Path, listeners: dict[str, Address], check_ledger: Callable[[], None], *, serving: bool
+) -> Iterator[Finding]:
+    """One finding after the other, so that a caller can show progress.
+
+    `check_ledger` raises where the ledger is damaged; `serving` says that a Headgate has this directory, and so
+    its ports.
+    """
     yield python_version()
     yield sqlite_version()
     yield file_limit()
@@ -50,11 +56,15 @@ def examine(data_dir: Path, listeners: dict[str, Address], check_ledger: Callabl
     writable = data_directory(data_dir)
     yield writable
     if writable.verdict != "failing":
-        yield free_space(data_dir)
-        yield sync_latency(data_dir)
+        disk = existing(data_dir.absolute())
+        yield free_space(disk)
+        yield sync_latency(disk)
         yield ledger(check_ledger)
     for name, address in listeners.items():
-        yield port_free(name, address)
+        if serving:
+            yield Finding(f"port {name}", "ok", f"{address}: this data directory is being served")
+        else:
+            yield port_free(name, address)
 
 
 def python_version() -> Finding:
@@ -107,9 +117,22 @@ def clock(wall: Callable[[], float] = time.time, steady: Callable[[], float] = t
     return Finding("clock", "ok", found)
 
 
+def existing(path: Path) -> Path:
+    """The directory, or the one that it would be made in: looking makes nothing."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
 def data_directory(path: Path) -> Finding:
+    if not path.exists():
+        parent = existing(path.absolute())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            advice = "choose another with --data, or correct owner and permissions"
+            return Finding("data directory", "failing", f"{path} cannot be made in {parent}", advice)
+        advice = "`headgate serve` makes it; if it should be there, look at --data"
+        return Finding("data directory", "warning", f"{path} is not there yet", advice)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path, prefix=".doctor-"):
             pass
         mode = path.stat().st_mode & 0o777

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, BinaryIO, NoReturn
 
 from cyclopts import Parameter, Token
 from rich.console import Console
@@ -59,6 +59,14 @@ class CommandError(Exception):
 def fail(message: str, code: int = 1) -> NoReturn:
     STDERR.print(f"headgate: {message}", markup=False)
     sys.exit(code)
+
+
+@contextmanager
+def private(path: Path) -> Iterator[BinaryIO]:
+    """A file that only its owner can read, from its first byte on; what was there before is replaced."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        yield file
 
 
 def actor() -> str:

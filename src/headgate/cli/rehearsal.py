@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 from rich.progress import track
 
-from .options import COMMON, STDERR, CommandError, Common, whole
+from .options import COMMON, STDERR, CommandError, Common, private, whole
 
 app = App(name="rehearsal", help="Try a campaign with synthetic people.")
 
@@ -41,11 +41,10 @@ def tokens(
         )
     sessions = ledger.open_sessions(common.load())
     try:
-        with out.open("w", encoding="ascii") as file:
-            out.chmod(0o600)
+        with private(out) as file:
             for _ in track(range(count), description="tokens", console=STDERR, disable=not STDERR.is_terminal):
                 person = sessions.new_person()
-                file.write(sessions.mint(person, verified=True, synthetic=True, ttl_s=TOKENS_TTL_S) + "\n")
+                file.write(sessions.mint(person, verified=True, synthetic=True, ttl_s=TOKENS_TTL_S).encode() + b"\n")
     except OSError as error:
         raise CommandError(f"{out} cannot be written ({error.strerror}); choose another file with --out") from error
     STDERR.print(f"{count} tokens in {out}", markup=False)

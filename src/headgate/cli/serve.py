@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Literal
 
 import structlog
@@ -20,7 +23,13 @@ from .examination import port_free
 from .options import COMMON, CommandError, Common
 
 PLANES = ("participant", "console", "keeper")
-PORT_WAIT_S = 3.0
+SERVE_LOCK = "serve.lock"
+PARTICIPANT_LOCK = "participant.lock"
+"""Held by the one participant plane of a data directory: a gate may refuse by itself only where no other grants."""
+
+END_WAIT_S = 3.0
+"""How long processes that were just killed may take to end, and to give back ports and locks."""
+
 READY_WAIT_S = 30.0
 
 _log = structlog.get_logger("headgate")
@@ -34,8 +43,8 @@ def serve(
     console: Annotated[str | None, Parameter(help="HOST:PORT of the console.")] = None,
     workers: Annotated[int | None, Parameter(help="Worker processes of the participant plane.")] = None,
     plane: Annotated[PlaneName | None, Parameter(help="Run one plane alone.")] = None,
-    # Said by the supervisor, which has prepared the data directory; not for people.
-    supervised: Annotated[bool, Parameter(show=False, negative="")] = False,
+    # The process id of the supervisor, which has prepared the data directory; not for people.
+    supervisor: Annotated[int | None, Parameter(show=False)] = None,
     common: Common = COMMON,
 ) -> None:
     """Serve participants, the console and the keeper's duties until stopped.
@@ -45,8 +54,8 @@ def serve(
     settings = load(common, listen, console, workers)
     set_up_logging()
     if plane is not None:
-        if supervised:
-            die_with_parent()
+        if supervisor is not None:
+            die_with_parent(supervisor)
         else:
             from headgate.bootstrap import ledger
 
@@ -72,15 +81,30 @@ def serve_all(settings: Settings, common: Common, ready: Callable[[], None] | No
     from headgate.bootstrap import ledger
 
     ledger.prepare_directory(settings)
-    try:
-        held = lock(settings.run_dir / "serve.lock")
-    except AlreadyRunning as error:
-        raise CommandError(str(error)) from error
-    with held:
+    with _held(settings.run_dir / SERVE_LOCK):
+        # A participant plane that was started alone would hold what ours is about to take.
+        with _held(settings.run_dir / PARTICIPANT_LOCK):
+            pass
         for name, address in (("listen", settings.listen_address), ("console.listen", settings.console_address)):
             _wait_free(name, address)
         ledger.prepare_data(settings)
         Supervisor(plane_commands(settings, common)).run(ready)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock file; raises CommandError where somebody who is not about to end holds it."""
+    deadline = time.monotonic() + END_WAIT_S
+    while True:
+        try:
+            held = lock(path)
+            break
+        except AlreadyRunning as error:
+            if time.monotonic() > deadline:
+                raise CommandError(str(error)) from error
+            time.sleep(0.1)
+    with held:
+        yield
 
 
 def wait_ready(settings: Settings) -> bool:
@@ -95,8 +119,10 @@ def wait_ready(settings: Settings) -> bool:
 
 
 def _answers(url: str) -> bool:
+    # Without the proxies of the environment: they don't lead to this machine's own listeners.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=1):  # noqa: S310 -- our own listener
+        with opener.open(url, timeout=1):
             return True
     except OSError:
         return False
@@ -104,7 +130,7 @@ def _answers(url: str) -> bool:
 
 def _wait_free(name: str, address: Address) -> None:
     """Raises CommandError where the port stays taken; planes that were just killed need a moment to end."""
-    deadline = time.monotonic() + PORT_WAIT_S
+    deadline = time.monotonic() + END_WAIT_S
     while (finding := port_free(name, address)).verdict == "failing":
         if time.monotonic() > deadline:
             raise CommandError(f"{name} cannot be used: {finding.found}; {finding.advice}")
@@ -122,7 +148,7 @@ def plane_commands(settings: Settings, common: Common) -> dict[str, Sequence[str
     ]  # fmt: skip
     if common.config is not None:
         base += ["--config", str(common.config)]
-    return {name: [*base, "--plane", name, "--supervised"] for name in PLANES}
+    return {name: [*base, "--plane", name, "--supervisor", str(os.getpid())] for name in PLANES}
 
 
 def run_plane(plane: PlaneName, settings: Settings) -> None:
@@ -131,7 +157,8 @@ def run_plane(plane: PlaneName, settings: Settings) -> None:
         case "participant":
             from headgate.bootstrap.participant import run_participant
 
-            run_participant(settings)
+            with _held(settings.run_dir / PARTICIPANT_LOCK):
+                run_participant(settings)
         case "console":
             from headgate.bootstrap.console import run_console
 

@@ -10,6 +10,7 @@ from litestar.concurrency import sync_to_thread
 from litestar.datastructures import Cookie, State
 from litestar.response import Redirect, Response, Template
 
+from ..http.safety import over_tls
 from ..services.operators import SignInRefused
 from .desk import ConsoleRequest, Desk, desk_of
 from .guard import PUBLIC, operator_of
@@ -86,8 +87,7 @@ def _form(
 
 
 def _cookie(request: Visit, name: str, value: str) -> Cookie:
-    # Anybody may send X-Forwarded-Proto, but whoever forges it only makes their own cookie stricter.
-    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    secure = over_tls(request.url.scheme, request.headers)
     return Cookie(
         key=name, value=value, path="/", max_age=SESSION_TTL_S, httponly=True, samesite="strict", secure=secure
     )

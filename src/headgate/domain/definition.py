@@ -23,6 +23,8 @@ UNITS_MAX = 1_000_000_000
 """Per pool; keeps every sum far inside 64 bits."""
 PER_PERSON_MAX = 100
 LABEL_CHARS_MAX = 200
+YEARS = range(1971, 9999)
+"""A day inside what can be written in every time zone."""
 
 Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}$")]
 Text = dict[Language, str]
@@ -71,6 +73,20 @@ def pool_problems(pool: PoolDefinition) -> list[str]:
     return found + _text_problems("label", pool.label)
 
 
+def _window_problems(opens_at: datetime, closes_at: datetime) -> list[str]:
+    found = []
+    for name, moment in (("opens_at", opens_at), ("closes_at", closes_at)):
+        if moment.tzinfo is None:
+            found.append(f"{name} {moment.isoformat()} has no time zone; write for example {moment.isoformat()}+08:00")
+        if moment.year not in YEARS:
+            found.append(f"{name} {moment.isoformat()} is out of range; give a year from {YEARS[0]} to {YEARS[-1]}")
+    if opens_at.tzinfo and closes_at.tzinfo and opens_at >= closes_at:
+        found.append(
+            f"closes_at {closes_at.isoformat()} is not after opens_at {opens_at.isoformat()}; move one of them"
+        )
+    return found
+
+
 def problems(definition: CampaignDefinition) -> list[str]:
     """Every rule that the definition breaks; empty where it can be created."""
     found = []
@@ -82,14 +98,7 @@ def problems(definition: CampaignDefinition) -> list[str]:
     if not definition.title:
         found.append('title is empty; give at least one language, for example title = { en = "Free masks" }')
     found += _text_problems("title", definition.title)
-    for name, moment in (("opens_at", definition.opens_at), ("closes_at", definition.closes_at)):
-        if moment.tzinfo is None:
-            found.append(f"{name} {moment.isoformat()} has no time zone; write for example {moment.isoformat()}+08:00")
-    if definition.opens_at.tzinfo and definition.closes_at.tzinfo and definition.opens_at >= definition.closes_at:
-        found.append(
-            f"closes_at {definition.closes_at.isoformat()} is not after opens_at "
-            f"{definition.opens_at.isoformat()}; move one of them"
-        )
+    found += _window_problems(definition.opens_at, definition.closes_at)
     if not 1 <= definition.per_person <= PER_PERSON_MAX:
         found.append(f"per_person {definition.per_person} is out of range; give 1 to {PER_PERSON_MAX}")
     if not definition.pools:

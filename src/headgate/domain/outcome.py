@@ -79,4 +79,5 @@ UNKNOWN = Refusal(
     retry_after_s=1,
 )
 UNKNOWN_CAMPAIGN = Refusal(Outcome.UNKNOWN_CAMPAIGN, "There is no campaign of this name.")
+REDEEMED = Refusal(Outcome.REFUSED, "This claim has been redeemed and cannot be given back.", reason="redeemed")
 UNKNOWN_CLAIM = Refusal(Outcome.NOT_FOUND, "This person holds no claim of this id.", reason="unknown_claim")

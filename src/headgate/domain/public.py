@@ -43,7 +43,7 @@ def poll_after_ms(campaign: Campaign, phase: Phase, now_ms: int) -> int:
     if phase is Phase.CLOSED:
         return POLL_OVER_MS
     if phase is Phase.SCHEDULED and campaign.opens_at_ms - now_ms > NEAR_MS:
-        return min(POLL_FAR_MS, campaign.opens_at_ms - now_ms - NEAR_MS)
+        return max(POLL_NEAR_MS, min(POLL_FAR_MS, campaign.opens_at_ms - now_ms - NEAR_MS))
     return POLL_NEAR_MS
 
 

@@ -45,7 +45,9 @@ class ClientAddress:
             address = ipaddress.ip_address(host)
         except ValueError:
             return False
-        return any(address in network for network in self._trusted)
+        # A listener of both families sees an IPv4 proxy as an IPv6 address.
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return any((mapped or address) in network for network in self._trusted)
 
 
 def _without_port(hop: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
+
 from ..domain.outcome import Outcome, Refusal
 from .problem import Headers
 
@@ -21,6 +23,7 @@ TOO_LARGE = Refusal(Outcome.INVALID, f"The body is larger than {BODY_MAX_BYTES} 
 TOO_SLOW = Refusal(
     Outcome.INVALID, f"The body did not arrive within {BODY_S} seconds; please try again.", reason="too_slow"
 )
+CUT_OFF = Refusal(Outcome.INVALID, "The body ended before it was whole.", reason="cut_off")
 BAD_LENGTH = Refusal(Outcome.INVALID, "Content-Length is not a number.")
 
 
@@ -51,8 +54,8 @@ class Responder(Protocol):
 class Bodies:
     """Reads the bodies of one event loop's requests, bounded in size and in time.
 
-    `waiting` holds what is waited for since when (s, monotonic), the oldest first: parts of bodies that
-    the server has not got yet.  Giving one up makes its reader get TOO_SLOW.
+    `waiting` holds what is waited for, and since when its body is (s, monotonic): parts of bodies that the
+    server has not got yet.  Giving one up makes its reader get TOO_SLOW.
     """
 
     def __init__(self) -> None:
@@ -92,12 +95,14 @@ class Bodies:
         arriving.add_done_callback(arrival, context=self._context)
 
     def taken(self, arriving: Arriving) -> bytes | Refusal:
-        """What came of a body that was expected; raises what the server raises where it was cut off."""
+        """What came of a body that was expected."""
         del self.waiting[arriving]
         try:
             return arriving.result()
         except asyncio.CancelledError:
             return TOO_SLOW
+        except ProtocolClosed:
+            return CUT_OFF
 
     async def _arrival(self, arriving: Arriving, started: float) -> bytes | Refusal:
         self.waiting[arriving] = started
@@ -105,6 +110,8 @@ class Bodies:
             return await arriving
         except asyncio.CancelledError:
             return TOO_SLOW
+        except ProtocolClosed:
+            return CUT_OFF
         finally:
             del self.waiting[arriving]
 
@@ -112,9 +119,8 @@ class Bodies:
         """Give up every body that has not come within BODY_S; the server then closes the connection."""
         # A copy, made in one step, because the server's thread adds to it (`headgate.http.intake`).
         for arriving, since in list(self.waiting.items()):
-            if now_s - since <= BODY_S:
-                break
-            arriving.cancel()
+            if now_s - since > BODY_S:
+                arriving.cancel()
 
 
 def media_type(content_type: str | None) -> str:

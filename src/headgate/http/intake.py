@@ -97,7 +97,10 @@ class Intake:
         self._called = False
         for _ in range(len(self._arrived)):
             arrival, arriving = self._arrived.popleft()
-            arrival(arriving)
+            try:
+                arrival(arriving)
+            except Exception:  # noqa: BLE001 -- those behind it in the row have nobody else to call them
+                _log.exception("arrival_failed")
 
 
 def open_intake(loop: asyncio.AbstractEventLoop, bodies: Bodies, early: Early) -> None:

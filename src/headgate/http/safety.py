@@ -1,4 +1,4 @@
-"""Whether a request that changes something was made by another site's page."""
+"""What a request's headers say about where it was made, and how it came here."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ def cross_site(headers: Headers) -> bool:
     if origin is None:
         return False
     return origin.partition("://")[2] != headers.get("host")
+
+
+def over_tls(scheme: str, headers: Headers) -> bool:
+    """Whether the browser's connection is encrypted, here or at a proxy in front.
+
+    Anybody may send `X-Forwarded-Proto`, but whoever forges it only makes their own cookie stricter.
+    """
+    return scheme == "https" or headers.get("x-forwarded-proto") == "https"

@@ -14,7 +14,7 @@ import structlog
 
 from ..domain.campaign import Phase
 from ..ports.clock import Clock
-from ..ports.ledger import CampaignLedger, ClaimLedger, Lease, LeaseLedger, LedgerError
+from ..ports.ledger import CampaignLedger, ClaimLedger, Lease, LeaseLedger, LedgerBroken, LedgerError
 from ..services.publishing import Publication
 from ..services.stock import StockBoard
 
@@ -23,7 +23,8 @@ LEASE_TTL_MS = 5_000
 """After a kill another keeper takes over within this time."""
 
 TURN_S = 0.5
-"""Published state is at most this much older than the ledger, plus the time of a turn."""
+"""Published state is at most this much older than the ledger, plus the time of a turn and, above a few pools, the
+second for which a document is kept."""
 
 REFUSING = frozenset({Phase.SOLD_OUT, Phase.CLOSED, Phase.PAUSED, Phase.SCHEDULED})
 """Phases in which the edge may refuse every claim by itself: the flag file exists and names the phase."""
@@ -57,10 +58,15 @@ class Keeper:
         self._lease: Lease | None = None
         self._publications: dict[int, Publication] = {}
         self._written: dict[Path, bytes] = {}
+        self._unreadable: set[int] = set()
         self._failing = False
 
     def turn(self) -> bool:
-        """One round; False where another keeper holds the lease.  Never raises for a store or disk that fails."""
+        """One round; False where another keeper holds the lease.
+
+        A store or disk that fails is logged and tried again, but for LedgerBroken, which is raised: this
+        process has to end, and another one to recover from what is on disk.
+        """
         try:
             self._lease = self._leases.acquire(LEASE, self._holder, LEASE_TTL_MS)
             if self._lease is None:
@@ -68,6 +74,8 @@ class Keeper:
                 return False
             self._publish()
             self._failing = False
+        except LedgerBroken:
+            raise
         except (LedgerError, OSError) as error:
             if not self._failing:
                 _log.error("keeper_turn_failed", error=str(error))
@@ -85,27 +93,45 @@ class Keeper:
     def _publish(self) -> None:
         versions = self._claims.versions()
         for campaign_id, version in versions.items():
-            publication = self._publications.get(campaign_id)
-            if publication is None or publication.campaign.version != version:
-                publication = Publication(self._campaigns.campaign_by_id(campaign_id), StockBoard())
-                self._publications[campaign_id] = publication
-            publication.board.learn(self._claims.stock_of(campaign_id))
-            self._publish_one(publication)
+            try:
+                self._publish_campaign(campaign_id, version)
+            except (LedgerError, OSError):
+                raise
+            except Exception:  # noqa: BLE001 -- a campaign that this program cannot show must not keep others from being published
+                if campaign_id not in self._unreadable:
+                    _log.exception("campaign_not_published", campaign=campaign_id)
+                self._unreadable.add(campaign_id)
+            else:
+                self._unreadable.discard(campaign_id)
+
+    def _publish_campaign(self, campaign_id: int, version: int) -> None:
+        publication = self._publications.get(campaign_id)
+        if publication is None or publication.campaign.version != version:
+            publication = Publication(self._campaigns.campaign_by_id(campaign_id), StockBoard())
+            self._publications[campaign_id] = publication
+        publication.board.learn(self._claims.stock_of(campaign_id))
+        self._publish_one(publication)
 
     def _publish_one(self, publication: Publication) -> None:
         slug = publication.campaign.slug
         now_ms = self._clock.now_ms()
         document, compressed = publication.document(now_ms)
         self._write(self._state_dir / f"{slug}.json", document)
+        packed = self._state_dir / f"{slug}.json.gz"
         if compressed:
-            self._write(self._state_dir / f"{slug}.json.gz", compressed)
+            self._write(packed, compressed)
+        else:
+            self._remove(packed)
         flag = self._flag_dir / f"{slug}.closed"
         phase = publication.phase(now_ms)
         if phase in REFUSING:
             self._write(flag, f"{phase}\n".encode())
         else:
-            self._written.pop(flag, None)
-            flag.unlink(missing_ok=True)
+            self._remove(flag)
+
+    def _remove(self, path: Path) -> None:
+        self._written.pop(path, None)
+        path.unlink(missing_ok=True)
 
     def _write(self, path: Path, content: bytes) -> None:
         """Atomically, and only where it changed: a reader sees the old file or the new one, never a part."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import structlog
-from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]  # public by its documentation only
 
 from ..domain.outcome import Outcome, Refusal
 from ..http.problem import Answer, Headers, problem
@@ -13,15 +12,12 @@ _log = structlog.get_logger("headgate.participant")
 PERSONAL: Headers = [("content-type", "application/json"), ("cache-control", "no-store")]
 
 BAD_BYTES = Refusal(Outcome.INVALID, "The request holds bytes that are no text.", reason="bad_bytes")
-CUT_OFF = Refusal(Outcome.INVALID, "The body ended before it was whole.", reason="cut_off")
 FAULT = Refusal(Outcome.UNKNOWN, "Something failed on our side; it was noted.", reason="fault", retry_after_s=5)
 CROSS_SITE = Refusal(Outcome.REFUSED, "This request comes from another site's page.", reason="cross_site")
 
 
 def failure(error: Exception, route: str) -> Answer:
     """The answer to a request that could not be served to its end; what is no client's fault is logged."""
-    if isinstance(error, ProtocolClosed):
-        return problem(CUT_OFF)
     if isinstance(error, UnicodeDecodeError):
         return problem(BAD_BYTES)
     _log.error("request_failed", route=route, exc_info=error)

@@ -9,7 +9,7 @@ import msgspec
 from ..domain.outcome import Refusal
 from ..http.cookies import session_cookie, set_session
 from ..http.problem import Answer, Headers, problem
-from ..http.safety import cross_site
+from ..http.safety import cross_site, over_tls
 from ..services.book import Entry
 from ..services.sessions import SESSION_TTL_S
 from .answers import CROSS_SITE, PERSONAL
@@ -51,6 +51,9 @@ class Api:
     async def session(self, scope: Scope, _responder: Responder, _slug: str, _rest: str) -> Answer:
         """201 with a cookie; the person of a valid cookie stays the same."""
         headers = scope.headers
+        # A page of another site comes without the cookie, and must not replace it.
+        if cross_site(headers):
+            return problem(CROSS_SITE)
         sessions = self._plane.sessions
         cookie = session_cookie(headers.get("cookie"))
         known = sessions.check(cookie, self._plane.clock.now_ms())
@@ -62,7 +65,7 @@ class Api:
         body = _encode(
             {"token": token, "expires_in_s": SESSION_TTL_S} if wants_token else {"expires_in_s": SESSION_TTL_S}
         )
-        secure = scope.scheme == "https"
+        secure = over_tls(scope.scheme, headers)
         return Answer(
             201,
             [*PERSONAL, ("set-cookie", set_session(token, max_age_s=SESSION_TTL_S, secure=secure))],

@@ -21,7 +21,9 @@ from .protocol import Responder, Scope
 NO_ROUTE = Refusal(Outcome.NOT_FOUND, "There is nothing at this path.", reason="no_route")
 _METHOD = Refusal(Outcome.INVALID, "This path does not take this method.", reason="method")
 
-_ALIVE = Answer(200, [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")], b"ok\n")
+_TEXT = [("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store")]
+_ALIVE = Answer(200, _TEXT, b"ok\n")
+_NOT_READY = Answer(503, _TEXT, b"the ledger has not answered for some seconds\n", "not_ready")
 
 SWEEP_S = 1.0
 """How often bodies that do not come are looked for."""
@@ -77,8 +79,8 @@ class ParticipantApp:
         }
 
     def _sweep_bodies(self) -> None:
-        self._plane.bodies.give_up_overdue(time.monotonic())
         self._loop.call_later(SWEEP_S, self._sweep_bodies)
+        self._plane.bodies.give_up_overdue(time.monotonic())
 
     async def _unknown_claims(self, _scope: Scope, _responder: Responder, _slug: str, _rest: str) -> Answer:
         """Claims on a campaign that exists go to `ClaimRoute`; what comes here names one that does not."""
@@ -129,7 +131,7 @@ class ParticipantApp:
     ) -> Answer:
         plane = self._plane
         if methods is None and scope.path in ("/livez", "/readyz"):
-            return _ALIVE
+            return _ALIVE if scope.path == "/livez" or plane.current() else _NOT_READY
         address = plane.client_address(scope)
         wait_s = plane.limiter.wait_s(address, time.monotonic())
         if wait_s:

@@ -12,7 +12,7 @@ from ..domain.outcome import Outcome, Refusal
 from ..http.bodies import media_type
 from ..http.cookies import set_session
 from ..http.problem import Answer, Headers, status_of
-from ..http.safety import cross_site
+from ..http.safety import cross_site, over_tls
 from ..services.book import Entry
 from ..services.sessions import SESSION_TTL_S, Session
 from .api import query_fields, takes_gzip
@@ -105,6 +105,9 @@ class Forms:
         language, _ = self._asked(scope)
         plane = self._plane
         entry = plane.entry(slug)
+        # Asked first: a form of another site comes without the cookie, and must not replace it.
+        if cross_site(scope.headers):
+            raise Refused(_CROSS_SITE)
         session = plane.session(scope.headers)
         cookie: Headers = []
         if session is None:
@@ -127,13 +130,21 @@ class Forms:
         if not usable_key(key):
             raise Refused(BAD_KEY)
         if key is None and entry.campaign.per_person > 1:
-            # The cacheable page carries no key of its own, and a repeated click must not take twice.
-            key = f"form:{pool}"
+            key = await self._form_key(entry, session, pool)
         with self._plane.permit():
             asked = form.ask(entry, session, pool, key, ClaimBody(pool))
             decision = asked if isinstance(asked, Granted | Refusal) else await asked
         if isinstance(decision, Refusal):
             raise Refused(decision)
+
+    async def _form_key(self, entry: Entry, session: Session, pool: str) -> str:
+        """The page that everybody gets from caches carries no key of its own, and a repeated click must not take
+        twice: so it is the same until what it brought has ended.  Raises Refused.
+        """
+        with self._plane.permit():
+            claims = await self._plane.reader.claims_of(entry.campaign.id, session.person)
+        ended = [claim.id for claim in claims if claim.pool_code == pool and claim.status not in LIVE]
+        return ":".join(["form", pool, *ended[-1:]])
 
     @_told_as_page
     async def cancel(self, scope: Scope, responder: Responder, slug: str, _rest: str) -> Answer:
@@ -169,7 +180,7 @@ class Forms:
     def _new_session(self, scope: Scope) -> tuple[Session, Headers]:
         sessions = self._plane.sessions
         person = sessions.new_person()
-        secure = scope.scheme == "https"
+        secure = over_tls(scope.scheme, scope.headers)
         cookie = set_session(sessions.mint(person), max_age_s=SESSION_TTL_S, secure=secure)
         return Session(person, verified=False, synthetic=False), [("set-cookie", cookie)]
 

@@ -88,6 +88,7 @@ class Plane:
     reader: Reader
     bodies: Bodies
     permits: int
+    current: Callable[[], bool]
     close: Callable[[], None]
     progress: int = 0
 

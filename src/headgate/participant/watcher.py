@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 import structlog
 
-from ..ports.ledger import LedgerError
 from ..services.book import REFRESH_S, CampaignBook, Refresher
 
 METRICS_EVERY_S = 1.0
+
+STALE_S = 5.0
+"""A worker that has not heard from the ledger for so long may be serving what an operator has ended."""
 
 _log = structlog.get_logger("headgate.participant")
 
@@ -31,6 +33,7 @@ class Watcher:
         self._refresher = refresher
         self._book = book
         self._publish_metrics = publish_metrics
+        self._looked_s = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="watcher", daemon=True)
 
@@ -38,7 +41,12 @@ class Watcher:
         """Load everything once, before the first request, then watch.  Raises LedgerError."""
         for news in self._refresher.look():
             self._book.take(news)
+        self._looked_s = time.monotonic()
         self._thread.start()
+
+    def current(self) -> bool:
+        """Whether what is served is as new as it should be."""
+        return time.monotonic() - self._looked_s < STALE_S
 
     def stop(self) -> None:
         self._stopping.set()
@@ -52,10 +60,11 @@ class Watcher:
                 for news in self._refresher.look():
                     self._loop.call_soon_threadsafe(self._book.take, news)
                 failing = False
-            except LedgerError as error:
+                self._looked_s = time.monotonic()
+            except Exception as error:  # noqa: BLE001 -- whatever it is, a thread that ends would never look again
                 # What is known stays in use; the first failure of a row is said, not each of them.
                 if not failing:
-                    _log.error("refresh_failed", error=str(error))
+                    _log.error("refresh_failed", error=str(error), kind=type(error).__name__)
                 failing = True
             if time.monotonic() >= metrics_due:
                 metrics_due += METRICS_EVERY_S

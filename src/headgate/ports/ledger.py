@@ -79,11 +79,19 @@ class Tally(msgspec.Struct, frozen=True):
     available: int
     duplicates: int
     oversold: int
+    unbalanced_pools: int
+    """Pools whose units and live claims do not make up their capacity."""
 
     @property
     def ok(self) -> bool:
         balanced = self.available + self.held + self.confirmed + self.redeemed == self.capacity
-        return balanced and self.duplicates == 0 and self.oversold == 0 and self.available >= 0
+        return (
+            balanced
+            and self.unbalanced_pools == 0
+            and self.duplicates == 0
+            and self.oversold == 0
+            and self.available >= 0
+        )
 
 
 class ClaimRow(msgspec.Struct, frozen=True, gc=False):
@@ -169,7 +177,9 @@ class CampaignLedger(Protocol):
 
     def stock(self, campaign_id: int) -> list[PoolStock]: ...
 
-    def control(self, slug: str, control: Control, *, command: str, actor: str) -> Campaign: ...
+    def control(self, slug: str, control: Control, *, expected: Control, command: str, actor: str) -> Campaign | None:
+        """The campaign under its new control; None, and nothing is changed, where it is not `expected` any more."""
+        ...
 
     def topup(self, slug: str, pool_code: str, units: int, *, actor: str) -> PoolStock:
         """Add units to a pool; raises UnknownPool, or ValueError where the pool would grow too large."""

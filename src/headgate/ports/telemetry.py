@@ -15,7 +15,7 @@ METRICS: dict[str, str] = {
     "headgate_batch_size": "Claims that went to the ledger together.",
     "headgate_gate_seconds": "Time of one decision of the gate, sampled (seconds).",
     "headgate_ledger_commit_seconds": "Time of one batch from dispatch to its committed answer (seconds).",
-    "headgate_concurrency_limit": "Claims that may be in progress in one worker.",
+    "headgate_concurrency_limit": "Claims that may be in progress at once, over all workers.",
     "headgate_inflight": "Claims in progress.",
 }
 

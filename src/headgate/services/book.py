@@ -91,6 +91,8 @@ class Refresher:
         self._clock = clock
         self._exclusive = exclusive
         self._versions: dict[int, int] = {}
+        # Others have committed something that was not read yet.
+        self._behind = False
         self._doubtful: deque[int] = deque()
 
     def read_again(self, campaign_id: int) -> None:
@@ -98,28 +100,32 @@ class Refresher:
         self._doubtful.append(campaign_id)
 
     def look(self) -> list[News]:
-        """News since the last look.  Raises LedgerError; what was not read is read by the next look."""
-        news = [
-            self._campaign_news(campaign_id)
-            for campaign_id, version in self._claims.versions().items()
-            if self._versions.get(campaign_id) != version
-        ]
-        while self._doubtful:
-            campaign_id = self._doubtful[0]
-            news.append(News(campaign_id, self._claims.stock_of(campaign_id)))
-            self._doubtful.popleft()
+        """News since the last look that did not fail.  Raises LedgerError; then the next look finds all of it."""
+        versions = dict(self._versions)
+        news = []
+        for campaign_id, version in self._claims.versions().items():
+            if versions.get(campaign_id) != version:
+                campaign = self._campaigns.campaign_by_id(campaign_id)
+                news.append(self._campaign_news(campaign))
+                versions[campaign_id] = campaign.version
+        doubtful = list(self._doubtful)
+        news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in doubtful]
         # A worker that makes all claims learns stock from its own commits.
-        if not self._exclusive and self._claims.changed():
-            news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in self._versions]
+        if not self._exclusive:
+            self._behind = self._claims.changed() or self._behind
+            if self._behind:
+                news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in versions]
+        # Only now, when nothing can fail any more, is anything taken as read.
+        self._versions = versions
+        self._behind = False
+        for _ in doubtful:
+            self._doubtful.popleft()
         return news
 
-    def _campaign_news(self, campaign_id: int) -> News:
-        campaign = self._campaigns.campaign_by_id(campaign_id)
+    def _campaign_news(self, campaign: Campaign) -> News:
         persons = None
         # Only for a gate that can know everybody, and not for a campaign that is over: whoever still
         # asks there is looked up.
-        if self._exclusive and campaign_id not in self._versions and campaign.closes_at_ms > self._clock.now_ms():
-            persons = self._claims.persons_of(campaign_id)
-        news = News(campaign_id, self._claims.stock_of(campaign_id), campaign, persons)
-        self._versions[campaign_id] = campaign.version
-        return news
+        if self._exclusive and campaign.id not in self._versions and campaign.closes_at_ms > self._clock.now_ms():
+            persons = self._claims.persons_of(campaign.id)
+        return News(campaign.id, self._claims.stock_of(campaign.id), campaign, persons)

@@ -100,6 +100,7 @@ class ClaimDesk:
         self._waiting: list[tuple[ClaimRequest, bool, Pending]] = []
         self._under_way = 0
         self._failing = False
+        self._broken = False
 
     def submit(self, request: ClaimRequest, *, fresh: bool) -> Pending:
         """Put a claim to the ledger; `fresh` is the gate's belief that the person has no claim yet."""
@@ -124,6 +125,13 @@ class ClaimDesk:
         if not self._waiting:
             self._under_way -= 1
             return
+        if self._broken:
+            # Nothing goes to storage that has failed: what waits here was never sent.
+            self._under_way -= 1
+            refused, self._waiting = self._waiting, []
+            for _, _, pending in refused:
+                pending.settle(STORE_UNAVAILABLE)
+            return
         batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         requests = [item[0] for item in batch]
         fresh = [item[1] for item in batch]
@@ -137,6 +145,7 @@ class ClaimDesk:
         started: float,
         result: BatchResult | Exception,
     ) -> None:
+        self._broken = self._broken or isinstance(result, LedgerBroken)
         # The next batch goes out first, so that the ledger works while the answers are written.
         self._send()
         self._telemetry.batch(len(requests), self._loop.time() - started)

@@ -18,7 +18,10 @@ def command(campaigns: CampaignLedger, slug: str, name: str, *, actor: str) -> C
         possible = sorted(event for state, event in CONTROL_LIFE if state is campaign.control)
         said = f"possible are: {', '.join(possible)}" if possible else "nothing can be done to it any more"
         raise NotPossible(f"the campaign {slug!r} is {campaign.control}, so {name!r} is not possible; {said}")
-    return campaigns.control(slug, control, command=name, actor=actor)
+    changed = campaigns.control(slug, control, expected=campaign.control, command=name, actor=actor)
+    if changed is None:
+        raise NotPossible(f"the campaign {slug!r} was changed by somebody else at this moment; look, and try again")
+    return changed
 
 
 def topup(campaigns: CampaignLedger, slug: str, pool_code: str, units: int, now_ms: int, *, actor: str) -> PoolStock:

@@ -11,14 +11,15 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Ask Linux to end this process when its parent ends, however that happens.
 
     Without it, planes whose supervisor was killed would go on listening beside those of the next one.
+    `parent` is the process id that the parent has told: whoever asks only here may be told of the one
+    that took its place.
     """
     if sys.platform != "linux":
         return
-    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

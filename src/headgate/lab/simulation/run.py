@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import tempfile
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import structlog
 
 from ...bootstrap.simulated import open_engine, upgrade
 from .judge import Violation
-from .loop import SimulatedLoop, Stalled
+from .loop import SimulatedLoop
 from .world import World
 
 
@@ -59,7 +58,7 @@ def run_seed(seed: int, template: Path, directory: Path, **parts: Any) -> int:
     try:
         with structlog.testing.capture_logs():
             loop.run_until_complete(main)
-    except (AssertionError, Stalled, asyncio.CancelledError) as error:
+    except (Exception, asyncio.CancelledError) as error:
         raise _failure(seed, world, unheard[0] if unheard else error) from error
     finally:
         _tidy(loop, world, directory)
@@ -89,7 +88,7 @@ def _tidy(loop: SimulatedLoop, world: World, directory: Path) -> None:
 def run_seeds(seeds: Iterable[int], **parts: Any) -> tuple[int, int]:
     """(runs, answers).  Raises SeedFailed at the first seed that fails."""
     runs = answers = 0
-    with workshop() as (template, directory), warnings.catch_warnings():
+    with workshop() as (template, directory):
         gc.disable()
         try:
             for seed in seeds:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims
 from ...participant.claims import ClaimForm
-from ...ports.ledger import LedgerBroken, LedgerInDoubt, LedgerUnavailable
+from ...ports.ledger import LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
 from ...services.book import REFRESH_S, CampaignBook, News, Refresher
 from ...services.claiming import ClaimDesk
 from ...services.ledger_thread import RunnerWriter
@@ -138,7 +138,14 @@ class Worker:
         """The watcher's turn; what it read is taken over a little later, as by another thread."""
         if not self.alive or self._claims is not claims:
             return
-        for news in self._refresher.look():
+        if self._world.pick_fault() is not None:
+            self.connection.arm(self._world.rng)
+        try:
+            found = self._refresher.look()
+        except LedgerError:
+            found = []
+        self.connection.disarm()
+        for news in found:
             self._world.loop.call_later(self._world.delay(), self._take, claims, news)
         self._world.loop.call_later(REFRESH_S, self._look, claims)
 

@@ -14,6 +14,7 @@ from ...domain.campaign import Campaign, Control
 from ...domain.claim import Granted
 from ...domain.outcome import Refusal
 from ...participant.claims import ClaimBody
+from ...services import operating
 from ...services.claiming import ClaimDesk
 from ...services.sessions import Session
 from .judge import Answer, Judge, Violation
@@ -117,7 +118,7 @@ class World:
             if self.rng.random() < 0.5:
                 paused = self.control == "active"
                 control = Control.PAUSED if paused else Control.ACTIVE
-                self.campaigns.control(SLUG, control, command="pause" if paused else "resume", actor="sim")
+                operating.command(self.campaigns, SLUG, "pause" if paused else "resume", actor="sim")
                 self.control = str(control)
             else:
                 pool = self.rng.choice(list(self.scenario.pools))
@@ -209,7 +210,7 @@ class World:
         """Once nothing fails any more, a stranger gets a unit of every pool that has one."""
         self.faults_on = False
         if self.control != Control.ACTIVE:
-            self.campaigns.control(SLUG, Control.ACTIVE, command="resume", actor="sim")
+            operating.command(self.campaigns, SLUG, "resume", actor="sim")
             self.control = str(Control.ACTIVE)
         await asyncio.sleep(SETTLE_S)
         for pool, units in self.judge.remaining().items():

@@ -92,9 +92,11 @@ class SqlCampaigns:
             )
             return [PoolStock(*row) for row in rows]
 
-    def control(self, slug: str, control: Control, *, command: str, actor: str) -> Campaign:
+    def control(self, slug: str, control: Control, *, expected: Control, command: str, actor: str) -> Campaign | None:
         with self._writing.begin() as connection:
             wanted = self._one(connection, slug)
+            if wanted.control is not expected:
+                return None
             connection.execute(
                 sa.update(campaign)
                 .where(campaign.c.id == wanted.id)
@@ -155,6 +157,7 @@ class SqlCampaigns:
                 available=int(available or 0),
                 duplicates=self._duplicates(connection, wanted),
                 oversold=self._oversold(connection, wanted),
+                unbalanced_pools=len(connection.execute(self._unbalanced(pool.c.campaign_id == wanted.id)).all()),
             )
 
     def claim_count(self, slug: str) -> int:
@@ -187,25 +190,36 @@ class SqlCampaigns:
                     return
                 last_seq = rows[-1].seq
 
-    def check_balance(self) -> None:
-        """Raises LedgerDamaged, naming the pool, where stock and claims contradict each other."""
-        live = self._live_per_pool()
-        statement = (
-            sa.select(
-                campaign.c.slug, pool.c.code, pool.c.capacity, pool.c.remaining, sa.func.coalesce(live.c.units, 0)
-            )
-            .join(campaign, campaign.c.id == pool.c.campaign_id)
-            .outerjoin(live, live.c.pool_id == pool.c.id)
-            .where(pool.c.remaining + sa.func.coalesce(live.c.units, 0) != pool.c.capacity)
-        )
+    def check(self) -> None:
+        """Raises LedgerDamaged, naming the place, where stock and claims, or the rows of the audit trail, contradict
+        each other.
+        """
         with self._engine.connect() as connection:
-            wrong = connection.execute(statement).first()
+            wrong = connection.execute(self._unbalanced(sa.true())).first()
+            altered = operations.first_broken(connection)
+        if altered is not None:
+            raise LedgerDamaged(
+                f"row {altered} of the audit trail (table operation) does not follow from the rows before it: it was "
+                "changed, or one before it was removed; compare the ledger with a backup"
+            )
         if wrong is not None:
             slug, code, capacity, remaining, units = wrong
             raise LedgerDamaged(
                 f"pool {code!r} of campaign {slug!r} has {remaining} units left and {units} live claims, "
                 f"which is not its capacity of {capacity}; restore the ledger from a backup"
             )
+
+    def _unbalanced(self, where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        """(slug, pool, capacity, units left, live claims) of pools of which these do not add up."""
+        live = self._live_per_pool()
+        return (
+            sa.select(
+                campaign.c.slug, pool.c.code, pool.c.capacity, pool.c.remaining, sa.func.coalesce(live.c.units, 0)
+            )
+            .join(campaign, campaign.c.id == pool.c.campaign_id)
+            .outerjoin(live, live.c.pool_id == pool.c.id)
+            .where(where, pool.c.remaining + sa.func.coalesce(live.c.units, 0) != pool.c.capacity)
+        )
 
     def _live_per_pool(self) -> sa.Subquery:
         return (

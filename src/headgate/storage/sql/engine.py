@@ -16,7 +16,7 @@ from .sqlite import BUSY_TIMEOUT_S, configure, meaning
 def open_engine(path: Path) -> sa.Engine:
     """The engine for reading; `writing(engine)` is the same for transactions that write."""
     engine = sa.create_engine(
-        f"sqlite:///{path}",
+        sa.URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         json_serializer=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
     )
@@ -35,7 +35,8 @@ def open_engine(path: Path) -> sa.Engine:
     def _translate(context: sa.engine.ExceptionContext) -> None:
         error = context.original_exception
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
-            raise meaning(error, path, committing=False) from error
+            # Only a commit is no statement.
+            raise meaning(error, path, committing=context.statement is None) from error
 
     return engine
 

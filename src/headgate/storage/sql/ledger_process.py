@@ -22,7 +22,6 @@ from .wire import (
     CancelReply,
     ConfirmCall,
     ConfirmReply,
-    ErrorReply,
     Reply,
     batch_result,
     cancel_reply,
@@ -37,7 +36,7 @@ from .wire import (
 
 RECEIVE_BYTES = 262_144
 BUFFER_BYTES = 1_048_576
-"""Socket buffers hold a whole batch (some 30 kB) and every cancellation that may be in progress."""
+"""What the socket is asked to hold, so that a whole batch (some 30 kB) goes in one call; it may get less."""
 
 STOP_S = 5.0
 
@@ -63,6 +62,8 @@ class ProcessWriter:
         self._socket = ours
         self._waiting: deque[Callable[[Any], None]] = deque()
         self._received = bytearray()
+        # What the socket did not take yet: at most a message for each permit.
+        self._unsent = bytearray()
         self._closed = False
         loop.add_reader(ours.fileno(), self._readable)
 
@@ -74,10 +75,7 @@ class ProcessWriter:
 
     def close(self) -> None:
         """Let the process finish what it has, then end it."""
-        if not self._closed:
-            self._closed = True
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
+        self._close_socket()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -86,13 +84,30 @@ class ProcessWriter:
 
     def _send(self, message: bytes, done: Callable[[Any], None]) -> None:
         self._waiting.append(done)
+        if self._unsent:
+            self._unsent += message
+            return
+        sent = self._sent(message)
+        if sent is not None and sent < len(message):
+            self._unsent += message[sent:]
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+
+    def _writable(self) -> None:
+        sent = self._sent(self._unsent)
+        if sent is not None:
+            del self._unsent[:sent]
+            if not self._unsent:
+                self._loop.remove_writer(self._socket.fileno())
+
+    def _sent(self, content: bytes | bytearray) -> int | None:
+        """How many bytes the socket took; None where it is lost."""
         try:
-            sent = self._socket.send(message)
+            return self._socket.send(content)
+        except BlockingIOError:
+            return 0
         except OSError as error:
             self._lost(f"cannot be written to ({error})")
-            return
-        if sent != len(message):
-            self._lost(f"took {sent} of {len(message)} bytes")
+            return None
 
     def _readable(self) -> None:
         try:
@@ -117,14 +132,18 @@ class ProcessWriter:
 
     def _lost(self, what: str) -> None:
         """Whatever was under way may have been committed or not."""
-        if not self._closed:
-            self._closed = True
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
+        self._close_socket()
         error = LedgerBroken(f"the ledger process {self._process.pid} {what}; its last batch is in doubt")
         while self._waiting:
             self._loop.call_soon(self._waiting.popleft(), error)
         self._loop.call_soon(self._on_lost)
+
+    def _close_socket(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_writer(self._socket.fileno())
+            self._socket.close()
 
 
 def _result(reply: Reply) -> Any:
@@ -136,17 +155,22 @@ def _result(reply: Reply) -> Any:
 
 
 def serve(connection: socket.socket, ledger: ClaimLedger) -> None:
-    """Answer calls in order until the worker closes its end."""
+    """Answer calls in order until the worker closes its end, or storage has failed."""
     with connection.makefile("rb") as calls:
         while header := calls.read(LENGTH.size):
             call = decode_call(calls.read(LENGTH.unpack(header)[0]))
-            connection.sendall(frame(_answer(ledger, call)))
+            try:
+                reply = _answer(ledger, call)
+            except LedgerBroken as error:
+                # Nothing is synced after a sync that failed, not even the batch that lies here already.
+                connection.sendall(frame(error_reply(error)))
+                return
+            except Exception as error:  # noqa: BLE001 -- whatever happened, the worker has to know
+                reply = error_reply(error)
+            connection.sendall(frame(reply))
 
 
-def _answer(ledger: ClaimLedger, call: ConfirmCall | CancelCall) -> ConfirmReply | CancelReply | ErrorReply:
-    try:
-        if isinstance(call, ConfirmCall):
-            return confirm_reply(ledger.confirm(call.batch, call.fresh))
-        return cancel_reply(*ledger.cancel(call.campaign_id, call.person, call.claim_id))
-    except Exception as error:  # noqa: BLE001 -- whatever happened, the worker has to know
-        return error_reply(error)
+def _answer(ledger: ClaimLedger, call: ConfirmCall | CancelCall) -> Reply:
+    if isinstance(call, ConfirmCall):
+        return confirm_reply(ledger.confirm(call.batch, call.fresh))
+    return cancel_reply(*ledger.cancel(call.campaign_id, call.person, call.claim_id))

@@ -25,25 +25,23 @@ JOURNAL_LIMIT_BYTES = 134_217_728
 _IOERR, _CORRUPT, _NOTADB = 10, 11, 26
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode whose commits are on disk when they return (WAL, synchronous=FULL)."""
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     try:
         connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=64
         )
-        configure(connection, read_only=read_only)
+        configure(connection)
     except sqlite3.Error as error:
         raise meaning(error, path, committing=False) from error
     return connection
 
 
-def configure(connection: sqlite3.Connection, *, read_only: bool = False) -> None:
+def configure(connection: sqlite3.Connection) -> None:
     """The pragmas of every connection; raises sqlite3.Error."""
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-    if not read_only:
-        cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")

@@ -7,15 +7,15 @@ through a query compiler for every batch costs more than running them.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...domain.allocation import Record, Rules, allocate
+from ...domain.allocation import PersonKey, Record, Rules, allocate
 from ...domain.campaign import Control
-from ...domain.claim import LIVE, Claim, ClaimRequest, Granted, Status
+from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, Status
 from ...domain.naming import ENTROPY_PER_CLAIM, ClaimNames
-from ...domain.outcome import UNKNOWN_CLAIM, Refusal
+from ...domain.outcome import REDEEMED, UNKNOWN_CLAIM, Refusal
 from ...ports.clock import Clock
 from ...ports.entropy import Entropy
 from ...ports.ledger import BatchResult, LedgerDamaged, PoolStock
@@ -150,14 +150,28 @@ class SqliteClaims:
         return BatchResult(decision.decisions, decision.stock)
 
     def _decide(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> _Decision:
+        held = self._held(request for request, is_fresh in zip(batch, fresh, strict=True) if not is_fresh)
+        decision = self._allocated(batch, dict(held))
+        # A claim of somebody who was believed to have none is found by its unique key when another one is
+        # written, but nothing is written for a refusal, and it must not go to somebody who has a claim.
+        refused = self._held(
+            request
+            for request, is_fresh, decided in zip(batch, fresh, decision.decisions, strict=True)
+            if is_fresh and isinstance(decided, Refusal)
+        )
+        return self._allocated(batch, held | refused) if any(refused.values()) else decision
+
+    def _held(self, requests: Iterable[ClaimRequest]) -> dict[PersonKey, list[Record]]:
+        return {
+            (request.campaign_id, request.person): self._records(request.campaign_id, request.person)
+            for request in requests
+        }
+
+    def _allocated(self, batch: Sequence[ClaimRequest], held: dict[PersonKey, list[Record]]) -> _Decision:
+        """What comes of the batch for persons who hold what `held` says, and nothing where it does not name them."""
         now_ms = self._clock.now_ms()
         rules = self._rules({request.campaign_id for request in batch})
         pools = self._pools({request.pool_id for request in batch})
-        held = {
-            (request.campaign_id, request.person): self._records(request.campaign_id, request.person)
-            for request, is_fresh in zip(batch, fresh, strict=True)
-            if not is_fresh
-        }
         (last_seq,) = self._connection.execute("SELECT coalesce(max(seq), 0) FROM claim").fetchone()
         codes = {pool_id: pool.code for pool_id, pool in pools.items()}
         stock = {pool_id: (pool.campaign_id, pool.remaining) for pool_id, pool in pools.items()}
@@ -180,8 +194,8 @@ class SqliteClaims:
             else:
                 return UNKNOWN_CLAIM, []
             claim = record.claim
-            if claim.status not in LIVE:
-                return claim, []
+            if (claim.status, "cancel") not in CLAIM_LIFE:
+                return (claim if claim.status not in LIVE else REDEEMED), []
             self._connection.execute(
                 "UPDATE claim SET status = ?, ordinal = -seq, ended_at = ? WHERE seq = ?",
                 (Status.CANCELLED, self._clock.now_ms(), claim.seq),

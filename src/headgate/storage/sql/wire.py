@@ -13,6 +13,7 @@ from ...domain.outcome import (
     LIMIT_REACHED,
     NOT_OPEN,
     PAUSED,
+    REDEEMED,
     SOLD_OUT,
     UNKNOWN_CAMPAIGN,
     UNKNOWN_CLAIM,
@@ -42,6 +43,7 @@ REFUSALS: tuple[Refusal, ...] = (
     KEY_REUSED,
     UNKNOWN_CAMPAIGN,
     UNKNOWN_CLAIM,
+    REDEEMED,
 )
 _NUMBER = {id(refusal): number for number, refusal in enumerate(REFUSALS)}
 

@@ -1,1 +1,1 @@
-"""Alembic migrations of the ledger; applied by `headgate.storage.sql.migrate`."""
+"""Alembic migrations of the ledger; applied by `headgate.storage.sql.migrating`."""

@@ -1,0 +1,101 @@
+"""What a worker takes as read when looking at the ledger fails half-way."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from headgate.domain.campaign import Campaign, Control, Kind, Pool, Verification
+from headgate.ports.ledger import LedgerUnavailable, PoolStock
+from headgate.services.book import Refresher
+
+NOW_MS = 1_000
+
+
+class Clock:
+    def now_ms(self) -> int:
+        return NOW_MS
+
+
+class Ledger:
+    """Campaigns 1 and 2, each with one pool; `failing` names the calls that fail."""
+
+    def __init__(self) -> None:
+        self.known = {1: 1, 2: 1}
+        self.failing: set[tuple[str, int]] = set()
+        self.written = True
+
+    def _ask(self, call: str, campaign_id: int) -> None:
+        if (call, campaign_id) in self.failing:
+            raise LedgerUnavailable(f"{call} of {campaign_id}")
+
+    def versions(self) -> dict[int, int]:
+        return dict(self.known)
+
+    def campaign_by_id(self, campaign_id: int) -> Campaign:
+        self._ask("campaign", campaign_id)
+        pools = (Pool(campaign_id, "p", {}, 5),)
+        return Campaign(
+            campaign_id, f"c{campaign_id}", Kind.FIRST_COME, {}, 0, NOW_MS * 2, 0, 1, False, Verification.NONE,
+            Control.ACTIVE, self.known[campaign_id], pools,
+        )  # fmt: skip
+
+    def stock_of(self, campaign_id: int) -> list[PoolStock]:
+        self._ask("stock", campaign_id)
+        return [PoolStock(campaign_id, campaign_id, 5, 1)]
+
+    def persons_of(self, campaign_id: int) -> list[bytes]:
+        self._ask("persons", campaign_id)
+        return [b"somebody"]
+
+    def changed(self) -> bool:
+        written, self.written = self.written, False
+        return written
+
+
+def looking(ledger: Ledger, *, exclusive: bool) -> Refresher:
+    return Refresher(cast("Any", ledger), cast("Any", ledger), Clock(), exclusive=exclusive)
+
+
+@pytest.mark.parametrize("call", ["campaign", "stock", "persons"])
+def test_what_was_read_before_a_failure_is_read_again(call: str) -> None:
+    ledger = Ledger()
+    refresher = looking(ledger, exclusive=True)
+    ledger.failing = {(call, 2)}
+    with pytest.raises(LedgerUnavailable):
+        refresher.look()
+    ledger.failing = set()
+    news = refresher.look()
+    assert [(item.campaign_id, item.campaign is not None, item.persons) for item in news] == [
+        (1, True, [b"somebody"]),
+        (2, True, [b"somebody"]),
+    ]
+    assert refresher.look() == []
+
+
+def test_a_commit_in_doubt_stays_doubtful_until_its_stock_was_read() -> None:
+    ledger = Ledger()
+    refresher = looking(ledger, exclusive=True)
+    refresher.look()
+    refresher.read_again(1)
+    refresher.read_again(2)
+    ledger.failing = {("stock", 2)}
+    with pytest.raises(LedgerUnavailable):
+        refresher.look()
+    ledger.failing = set()
+    assert [item.campaign_id for item in refresher.look()] == [1, 2]
+    assert refresher.look() == []
+
+
+def test_what_others_wrote_is_read_after_a_failure_although_the_ledger_says_it_once() -> None:
+    ledger = Ledger()
+    refresher = looking(ledger, exclusive=False)
+    refresher.look()
+    ledger.written = True
+    ledger.failing = {("stock", 1)}
+    with pytest.raises(LedgerUnavailable):
+        refresher.look()
+    ledger.failing = set()
+    assert [item.campaign_id for item in refresher.look()] == [1, 2]
+    assert refresher.look() == []
