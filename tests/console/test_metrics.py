@@ -218,7 +218,7 @@ class SlowCounting:
             raise UnknownCampaign(slug)
         self.calls += 1
         self.now += self.seconds
-        return Tally(self.calls, 0, 0, 0, 0, 0, self.calls, 0, 0)
+        return Tally(self.calls, 0, 0, 0, 0, 0, self.calls, 0, 0, 0)
 
 
 def test_a_tally_is_kept_for_a_second(ledger: Ledger) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -11,6 +10,7 @@ import msgspec
 from ..domain.campaign import Campaign, Phase, Pool, phase_of
 from ..domain.public import sold_out
 from ..ports.ledger import PoolStock
+from ..services.publishing import folded
 
 POOLS_SHOWN_MAX = 200
 QUERY_CHARS_MAX = 100
@@ -110,7 +110,7 @@ def campaign_row(campaign: Campaign, stock: Sequence[PoolStock], now_ms: int) ->
 
 def select_pools(campaign: Campaign, stock: Sequence[PoolStock], query: str) -> PoolSelection:
     """The pools whose code or label holds the query, whatever its case and width; all where it is empty."""
-    wanted = _folded(query.strip()[:QUERY_CHARS_MAX])
+    wanted = folded(query.strip()[:QUERY_CHARS_MAX])
     found = [pool for pool in campaign.pools if not wanted or wanted in _haystack(pool)]
     remaining = {pool.pool_id: pool.remaining for pool in stock}
     rows = []
@@ -121,8 +121,4 @@ def select_pools(campaign: Campaign, stock: Sequence[PoolStock], query: str) -> 
 
 
 def _haystack(pool: Pool) -> str:
-    return _folded("\n".join([pool.code, *pool.label.values()]))
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return folded("\n".join([pool.code, *pool.label.values()]))

@@ -6,8 +6,6 @@ nothing to repair.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import structlog
@@ -15,6 +13,7 @@ import structlog
 from ..domain.campaign import Phase
 from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger, ClaimLedger, Lease, LeaseLedger, LedgerBroken, LedgerError
+from ..services import files
 from ..services.publishing import Publication
 from ..services.stock import StockBoard
 
@@ -68,10 +67,13 @@ class Keeper:
         process has to end, and another one to recover from what is on disk.
         """
         try:
-            self._lease = self._leases.acquire(LEASE, self._holder, LEASE_TTL_MS)
+            held, self._lease = self._lease, self._leases.acquire(LEASE, self._holder, LEASE_TTL_MS)
             if self._lease is None:
                 self._written.clear()
                 return False
+            if held is None:
+                for directory in (self._state_dir, self._flag_dir):
+                    files.remove_left_over(directory)
             self._publish()
             self._failing = False
         except LedgerBroken:
@@ -138,13 +140,5 @@ class Keeper:
         if self._written.get(path) == content and path.exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), 0o644)
-                file.write(content)
-            Path(temporary).replace(path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        files.replace(path, content)
         self._written[path] = content

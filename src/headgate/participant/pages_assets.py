@@ -7,29 +7,14 @@ name, and a page that is still about names files that are still there.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
+
+from ..services import files
 
 ASSETS_URL = "/assets/"
 HASH_CHARS = 10
 
 _STATIC = Path(__file__).parent / "static"
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """A reader sees the whole file or none, also where several processes write the same one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # mkstemp lets only the owner read; the edge runs as another user.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
 
 
 def build_assets(target: Path) -> dict[str, str]:
@@ -45,6 +30,6 @@ def build_assets(target: Path) -> dict[str, str]:
         digest = hashlib.sha256(content).hexdigest()[:HASH_CHARS]
         hashed = f"{source.stem}.{digest}{source.suffix}"
         if not (target / hashed).exists():
-            _write_atomically(target / hashed, content)
+            files.replace(target / hashed, content)
         urls[source.name] = ASSETS_URL + hashed
     return urls

@@ -31,7 +31,8 @@ def iso(at_ms: int, utc_offset_s: int = 0) -> str:
     return datetime.fromtimestamp(at_ms / 1000, zone).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """The text as searches compare it."""
     return unicodedata.normalize("NFKC", text).casefold()
 
 
@@ -92,9 +93,9 @@ class Publication:
 
     def search(self, query: str) -> list[PoolView]:
         """Pools whose label or code holds every word of the query in any case and width, those with stock first."""
-        words = _folded(query).split()
+        words = folded(query).split()
         if self._haystack is None:
-            self._haystack = [_folded(" ".join([pool.code, *pool.label.values()])) for pool in self.campaign.pools]
+            self._haystack = [folded(" ".join([pool.code, *pool.label.values()])) for pool in self.campaign.pools]
         pools = self.pools()
         found = [pools[position] for position, text in enumerate(self._haystack) if all(word in text for word in words)]
         return sorted(found, key=lambda pool: pool.state != "available")
