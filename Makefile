@@ -20,6 +20,10 @@ BIN := .venv/bin
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV
+# Where the system keeps certificates, they are what pip believes too, for example behind a proxy that inspects TLS.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
+export UV_SYSTEM_CERTS := true
+endif
 # --inexact: a smaller group never removes what a larger one installed, so the stamps stay true.
 SYNC := $(UV) sync --quiet --frozen --inexact --no-build-isolation-package headgate
 # Once at set-up instead of at every start of every process, where Python may not write beside its sources.

@@ -149,7 +149,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"the configuration file {path} cannot be read ({error.strerror}); check its path and permissions"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Beside TOMLDecodeError and UnicodeDecodeError, numbers and tables beyond what the parser takes.
         raise SettingsError(f"the configuration file {path} is no valid TOML: {error}; correct that line") from error
 
 

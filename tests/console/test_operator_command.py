@@ -12,6 +12,7 @@ import pytest
 from headgate.bootstrap import ledger
 from headgate.cli.operator import app
 from headgate.cli.options import CommandError
+from headgate.console.sessions import fingerprint
 from headgate.ports.operators import Operator
 from headgate.settings import Settings
 from tests.console.conftest import PASSWORD
@@ -89,3 +90,50 @@ def test_the_audit_trail_names_who_ran_the_command(data: Path) -> None:
         actor, action = db.execute("SELECT actor, action FROM operation").fetchone()
     assert actor.startswith("cli:")
     assert action == "operator_add"
+
+
+def test_a_new_password_replaces_the_old_one_and_ends_its_sessions(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(data, "add", "mei", "--role", "operator")
+    old = capsys.readouterr().out.strip()
+    with ledger.open_operators(Settings(data_dir=str(data))) as operators:
+        before = operators.find("mei")
+    run(data, "password", "mei")
+    new = capsys.readouterr().out.strip()
+    assert new != old
+    assert can_sign_in(data, "mei", new)
+    assert not can_sign_in(data, "mei", old)
+    with ledger.open_operators(Settings(data_dir=str(data))) as operators:
+        after = operators.find("mei")
+    assert before is not None
+    assert after is not None
+    assert fingerprint(before) != fingerprint(after), "a session is tied to the password that it began with"
+
+
+def test_a_removed_account_is_gone_and_its_name_is_free(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(data, "add", "mei", "--role", "operator")
+    password = capsys.readouterr().out.strip()
+    run(data, "remove", "mei")
+    assert not can_sign_in(data, "mei", password)
+    run(data, "add", "mei", "--role", "viewer")
+
+
+@pytest.mark.parametrize("words", [("password", "nobody"), ("remove", "nobody")])
+def test_an_unknown_account_is_named(data: Path, words: tuple[str, ...]) -> None:
+    run(data, "add", "mei", "--role", "operator")
+    with pytest.raises(CommandError, match="'nobody'"):
+        run(data, *words)
+
+
+def test_what_happens_to_accounts_is_in_the_audit_trail_and_passwords_are_not(data: Path) -> None:
+    run(data, "add", "mei", "--role", "operator")
+    run(data, "password", "mei")
+    run(data, "remove", "mei")
+    with closing(sqlite3.connect(data / "ledger.db")) as file:
+        rows = file.execute("SELECT action, detail FROM operation ORDER BY id").fetchall()
+    assert [(action, json.loads(detail)) for action, detail in rows] == [
+        ("operator_add", {"name": "mei", "role": "operator"}),
+        ("operator_password", {"name": "mei"}),
+        ("operator_remove", {"name": "mei"}),
+    ]

@@ -16,7 +16,7 @@ from ..services.operators import Operators
 from ..services.sessions import Sessions
 from ..settings import NoLedger, Settings, SettingsError
 from ..storage.sql.campaigns import SqlCampaigns
-from ..storage.sql.engine import open_engine, upgrade
+from ..storage.sql.engine import make_ledger, open_engine, upgrade
 from ..storage.sql.integrity import check_file
 from ..storage.sql.operators import SqlOperators
 from ..storage.system import SystemClock, SystemEntropy
@@ -50,18 +50,30 @@ def prepare_data(settings: Settings) -> None:
     Raises LedgerError (damaged or too new), SettingsError.
     """
     prepare_directory(settings)
-    # Planes that are started one by one, at the same moment, do this one after the other.
+    load_key(settings)
+    path = ledger_file(settings)
+    check_file(path)
+    engine = _current(settings, path)
+    try:
+        SqlCampaigns(engine, CLOCK).check()
+    finally:
+        engine.dispose()
+
+
+def _current(settings: Settings, path: Path) -> Engine:
+    """The ledger with this program's schema; made where there is none."""
+    # Planes and commands that begin at the same moment do this one after the other.
     with (settings.run_dir / "prepare.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        load_key(settings)
-        path = ledger_file(settings)
-        check_file(path)
+        if not path.exists():
+            make_ledger(path)
         engine = open_engine(path)
         try:
             upgrade(engine)
-            SqlCampaigns(engine, CLOCK).check()
-        finally:
+        except BaseException:
             engine.dispose()
+            raise
+        return engine
 
 
 def check_ledger(settings: Settings) -> None:
@@ -81,7 +93,13 @@ def load_key(settings: Settings) -> bytes:
     """The secret key; made on first use, readable by its owner only.  Raises SettingsError."""
     path = settings.secret_path
     if not path.exists():
-        _make_key(path)
+        try:
+            _make_key(path)
+        except OSError as error:
+            raise SettingsError(
+                f"the key file {path} cannot be made ({error.strerror}); name another with secret_file, "
+                "or correct the directory's permissions"
+            ) from error
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise SettingsError(f"the key file {path} has mode {mode:03o}, so others can read it; run: chmod 600 {path}")
@@ -123,9 +141,8 @@ def _open_ledger(settings: Settings, *, create: bool) -> Iterator[Engine]:
             "or begin one with `headgate campaign create`"
         )
     prepare_directory(settings)
-    engine = open_engine(path)
+    engine = _current(settings, path)
     try:
-        upgrade(engine)
         yield engine
     finally:
         engine.dispose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 from cyclopts import App
@@ -33,8 +35,12 @@ EXPECTED = (CommandError, SettingsError, NoLedger, LedgerError, SlugTaken, Unkno
 
 def main() -> None:
     """Entry point: exit code 0 done, 1 failed, 2 wrong usage."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a letter shows its number.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except CycloptsError as error:
         fail(f"{error}; see `headgate {' '.join(error.command_chain or ())} --help`".replace("  ", " "), 2)
     except EXPECTED as error:
@@ -43,5 +49,11 @@ def main() -> None:
         # The reader of our output has seen enough (`| head`).
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Of no file: standard output.  What is left in its buffer must not fail a second time at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        fail(f"the output cannot be written ({error.strerror or error}); what the command did is done")
     except KeyboardInterrupt:
         sys.exit(130)

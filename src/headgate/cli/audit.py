@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 
-from .options import COMMON, Common
+from .options import COMMON, AsJson, Common, Slug
 
 
 def audit(
-    slug: str,
+    slug: Slug,
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: AsJson = False,
     common: Common = COMMON,
 ) -> None:
     """Re-count a campaign from the ledger alone; exit code 1 where something does not add up.
@@ -24,10 +22,11 @@ def audit(
     """
     with common.campaigns() as campaigns:
         tally = campaigns.tally(slug)
-    counted = {**msgspec.to_builtins(tally), "ok": tally.ok}
+    counted = msgspec.to_builtins(tally)
     if as_json:
-        print(json.dumps(counted))
+        print(json.dumps({**counted, "ok": tally.ok}))
     else:
         for name, value in counted.items():
-            print(f"{name:>10}  {value}")
+            print(f"{name:>16}  {value}")
+        print(f"{'ok':>16}  {'yes' if tally.ok else 'NO'}")
     sys.exit(0 if tally.ok else 1)

@@ -21,11 +21,10 @@ from headgate.services.definitions import Columns, DefinitionError, read_definit
 from headgate.services.publishing import iso
 from headgate.settings import NoLedger
 
-from .options import COMMON, STDERR, CommandError, Common, actor, now_ms, private, whole
+from .options import COMMON, STDERR, AsJson, CommandError, Common, Slug, actor, now_ms, private, whole
 
 app = App(name="campaign", help="Create, watch and steer campaigns.")
 
-AsJson = Annotated[bool, Parameter(name="--json", negative="")]
 _POOLS_SHOWN = 50
 _UNCUT = 500
 """Columns, more than any table of ours has."""
@@ -99,6 +98,13 @@ def list_(*, as_json: AsJson = False, common: Common = COMMON) -> None:
     console.print(table)
 
 
+def _said(value: object) -> str:
+    """As people write it: texts in several languages one after the other, yes and no."""
+    if isinstance(value, dict):
+        return " / ".join(value.values())
+    return str(value) if not isinstance(value, bool) else "yes" if value else "no"
+
+
 def _summary(campaign: Campaign, available: int) -> dict[str, str | int | bool | dict[str, str]]:
     return {
         "slug": campaign.slug,
@@ -118,7 +124,7 @@ def _summary(campaign: Campaign, available: int) -> dict[str, str | int | bool |
 
 
 @app.command
-def show(slug: str, *, as_json: AsJson = False, common: Common = COMMON) -> None:
+def show(slug: Slug, *, as_json: AsJson = False, common: Common = COMMON) -> None:
     """Show one campaign with its pools.
 
     Example: `headgate campaign show masks`
@@ -136,7 +142,7 @@ def show(slug: str, *, as_json: AsJson = False, common: Common = COMMON) -> None
         return
     console = Console(highlight=False)
     for name, value in summary.items():
-        console.print(f"{name:>12}  {value}", markup=False)
+        console.print(f"{name:>12}  {_said(value)}", markup=False)
     table = Table("pool", "label", "capacity", "available")
     for pool in campaign.pools[:_POOLS_SHOWN]:
         label = next(iter(pool.label.values()), "")
@@ -147,7 +153,7 @@ def show(slug: str, *, as_json: AsJson = False, common: Common = COMMON) -> None
 
 
 @app.command
-def pause(slug: str, *, common: Common = COMMON) -> None:
+def pause(slug: Slug, *, common: Common = COMMON) -> None:
     """Take no claims until `resume`.
 
     Example: `headgate campaign pause masks`
@@ -156,7 +162,7 @@ def pause(slug: str, *, common: Common = COMMON) -> None:
 
 
 @app.command
-def resume(slug: str, *, common: Common = COMMON) -> None:
+def resume(slug: Slug, *, common: Common = COMMON) -> None:
     """Take claims again.
 
     Example: `headgate campaign resume masks`
@@ -165,7 +171,7 @@ def resume(slug: str, *, common: Common = COMMON) -> None:
 
 
 @app.command
-def close(slug: str, *, common: Common = COMMON) -> None:
+def close(slug: Slug, *, common: Common = COMMON) -> None:
     """End the campaign for good; its claims stay.
 
     Example: `headgate campaign close masks`
@@ -184,9 +190,11 @@ def _command(slug: str, name: str, common: Common) -> None:
 
 @app.command
 def topup(
-    slug: str,
-    pool: str,
-    units: Annotated[int, Parameter(converter=whole, validator=validators.Number(gte=1, lte=UNITS_MAX))],
+    slug: Slug,
+    pool: Annotated[str, Parameter(help="The pool's id; `headgate campaign show SLUG` lists them.")],
+    units: Annotated[
+        int, Parameter(converter=whole, validator=validators.Number(gte=1, lte=UNITS_MAX), help="How many more.")
+    ],
     *,
     common: Common = COMMON,
 ) -> None:
@@ -204,10 +212,10 @@ def topup(
 
 @app.command(name="results")
 def results_(
-    slug: str,
+    slug: Slug,
     *,
-    format: Literal["csv", "json", "xlsx"] = "csv",  # noqa: A002 -- the option's name is a promise
-    out: Path | None = None,
+    format: Annotated[Literal["csv", "json", "xlsx"], Parameter(help="What kind of file.")] = "csv",  # noqa: A002 -- the option's name is a promise
+    out: Annotated[Path | None, Parameter(help="The file to write; standard output where there is none.")] = None,
     common: Common = COMMON,
 ) -> None:
     """Export the claims of a campaign, one row each, in the order of commitment.

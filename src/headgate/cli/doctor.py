@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 from rich.console import Console
 
 from headgate.supervision import is_held
 
 from .examination import examine
-from .options import COMMON, Common
+from .options import COMMON, AsJson, Common
 from .serve import SERVE_LOCK
 
 _MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failing": "[red]failing[/]"}
 
 
-def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False, common: Common = COMMON) -> None:
+def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
     """Examine this machine: Python, limits, clock, disk commit latency, ledger, ports; exit code 1 on a failing check.
 
     Example: `headgate doctor --data /var/lib/headgate`

@@ -157,13 +157,17 @@ def free_space(path: Path) -> Finding:
 def sync_latency(path: Path, syncs: int = SYNCS) -> Finding:
     """How long the disk takes to make a small write durable: the time of every commit."""
     times = []
-    with tempfile.NamedTemporaryFile(dir=path, prefix=".doctor-") as file:
-        descriptor = file.fileno()
-        for _ in range(syncs):
-            os.pwrite(descriptor, os.urandom(4096), 0)
-            started = time.perf_counter()
-            os.fdatasync(descriptor)
-            times.append((time.perf_counter() - started) * 1000)
+    try:
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".doctor-") as file:
+            descriptor = file.fileno()
+            for _ in range(syncs):
+                os.pwrite(descriptor, os.urandom(4096), 0)
+                started = time.perf_counter()
+                os.fdatasync(descriptor)
+                times.append((time.perf_counter() - started) * 1000)
+    except OSError as error:
+        advice = "make room, or correct the disk: claims cannot be written"
+        return Finding("disk commit", "failing", f"{path}: {error.strerror}", advice)
     median, worst = statistics.median(times), max(times)
     found = f"commit takes {median:.2f} ms (median of {syncs}, worst {worst:.1f} ms)"
     if median >= SYNC_BAD_MS:

@@ -9,10 +9,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from headgate.ports.operators import OperatorExists, Role
+from headgate.ports.operators import OperatorExists, Role, UnknownOperator
 from headgate.settings import NoLedger
 
-from .options import COMMON, STDERR, CommandError, Common, actor
+from .options import COMMON, STDERR, AsJson, CommandError, Common, actor
 
 _LINE_BYTES_MAX = 4_096
 
@@ -28,8 +28,6 @@ def add(
     common: Common = COMMON,
 ) -> None:
     """Add an account and print its generated password, once.
-
-    An admin may do everything, an operator steers campaigns, a viewer only looks.
 
     Example: `headgate operator add mei --role operator`
 
@@ -50,20 +48,74 @@ def add(
     given = _password_from_stdin() if password_stdin else None
     with ledger.open_operators(common.load(), create=True) as operators:
         try:
-            password = operators.add(name, role, given, actor=actor())
+            generated = operators.add(name, role, given, actor=actor())
         except (InvalidAccount, OperatorExists) as error:
             raise CommandError(str(error)) from error
+    _tell(name, generated, given)
+
+
+@app.command
+def password(
+    name: str, *, password_stdin: Annotated[bool, Parameter(negative="")] = False, common: Common = COMMON
+) -> None:
+    """Give an account a new password and print it, once; whoever is signed in with the old one is signed out.
+
+    Example: `headgate operator password mei`
+
+    Parameters
+    ----------
+    name
+        The account.
+    password_stdin
+        Read the password from the first line of standard input instead of generating one.
+
+    """
+    from headgate.bootstrap import ledger
+    from headgate.services.operators import InvalidAccount
+
+    given = _password_from_stdin() if password_stdin else None
+    with ledger.open_operators(common.load()) as operators:
+        try:
+            new = operators.set_password(name, given, actor=actor())
+        except (InvalidAccount, UnknownOperator) as error:
+            raise CommandError(str(error)) from error
+    _tell(name, new, given)
+
+
+@app.command
+def remove(name: str, *, common: Common = COMMON) -> None:
+    """Remove an account; whoever is signed in with it is signed out.
+
+    Example: `headgate operator remove mei`
+
+    Parameters
+    ----------
+    name
+        The account.
+
+    """
+    from headgate.bootstrap import ledger
+
+    with ledger.open_operators(common.load()) as operators:
+        try:
+            operators.remove(name, actor=actor())
+        except UnknownOperator as error:
+            raise CommandError(str(error)) from error
+    STDERR.print(f"{name} is removed.", markup=False)
+
+
+def _tell(name: str, password: str, given: str | None) -> None:
     if given is None:
-        STDERR.print(f"The password of {name} ({role}); it is shown only now:", markup=False)
+        STDERR.print(f"The password of {name}; it is shown only now:", markup=False)
         print(password)
     else:
-        STDERR.print(f"{name} ({role}) can sign in.", markup=False)
+        STDERR.print(f"{name} can sign in.", markup=False)
 
 
 @app.command(name="list")
 def list_(
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: AsJson = False,
     common: Common = COMMON,
 ) -> None:
     """Every account with its role and when it was added.

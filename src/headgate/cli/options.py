@@ -51,6 +51,12 @@ class Common:
 
 COMMON = Common()
 
+Slug = Annotated[str, Parameter(help="The campaign's slug; `headgate campaign list` shows all.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="As JSON, for scripts.")]
+
+_DIGITS_MAX = 18
+"""More than any number of ours has."""
+
 
 class CommandError(Exception):
     """What happened, the value, what to do: printed as it is, exit code 1."""
@@ -80,8 +86,10 @@ def actor() -> str:
 def whole(_type: Any, tokens: Sequence[Token]) -> int:
     """A whole number and nothing that could be rounded to one."""
     value = tokens[0].value
-    if not re.fullmatch(r"[+-]?[0-9]{1,18}", value):
+    if not re.fullmatch(r"[+-]?[0-9]+", value):
         raise ValueError(f"{value!r} is no whole number")
+    if len(value) > _DIGITS_MAX:
+        raise ValueError(f"{value[:40]} is out of range")
     return int(value)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter, validators
 from rich.progress import track
 
-from .options import COMMON, STDERR, CommandError, Common, private, whole
+from .options import COMMON, STDERR, CommandError, Common, Slug, private, whole
 
 app = App(name="rehearsal", help="Try a campaign with synthetic people.")
 
@@ -18,7 +18,7 @@ TOKENS_TTL_S = 7 * 24 * 3600
 
 @app.command
 def tokens(
-    slug: str,
+    slug: Slug,
     *,
     count: Annotated[int, Parameter(converter=whole, validator=validators.Number(gte=1, lte=TOKENS_MAX))],
     out: Path,

@@ -26,6 +26,9 @@ LABEL_CHARS_MAX = 200
 YEARS = range(1971, 9999)
 """A day inside what can be written in every time zone."""
 
+# Beside C0: DEL, C1, and the marks that turn the direction of text, which could make it say something else.
+_CONTROLS = frozenset([*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+
 Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2}$")]
 Text = dict[Language, str]
 
@@ -55,7 +58,7 @@ def _text_problems(name: str, text: Text) -> list[str]:
             found.append(f"{name}.{language} is empty; write a text or leave the language out")
         elif len(value) > LABEL_CHARS_MAX:
             found.append(f"{name}.{language} has {len(value)} characters; at most {LABEL_CHARS_MAX} are allowed")
-        elif any(ord(character) < 32 or ord(character) == 127 for character in value):
+        elif any(ord(character) < 32 or ord(character) in _CONTROLS for character in value):
             found.append(f"{name}.{language} holds a control character ({value!r}); remove it")
     return found
 

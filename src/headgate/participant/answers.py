@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from ..domain.outcome import Outcome, Refusal
-from ..http.problem import Answer, Headers, problem
+from ..http.problem import Headers
 
 _log = structlog.get_logger("headgate.participant")
 
@@ -16,17 +16,15 @@ FAULT = Refusal(Outcome.UNKNOWN, "Something failed on our side; it was noted.", 
 CROSS_SITE = Refusal(Outcome.REFUSED, "This request comes from another site's page.", reason="cross_site")
 
 
-def failure(error: Exception, route: str) -> Answer:
-    """The answer to a request that could not be served to its end; what is no client's fault is logged."""
+def failure(error: Exception, route: str) -> Refusal:
+    """Why a request could not be served to its end; what is no client's fault is logged."""
     if isinstance(error, UnicodeDecodeError):
-        return problem(BAD_BYTES)
+        return BAD_BYTES
     _log.error("request_failed", route=route, exc_info=error)
-    return problem(FAULT)
+    return FAULT
 
 
-def rate_limited(wait_s: float) -> Answer:
-    return problem(
-        Refusal(
-            Outcome.RATE_LIMITED, "Too many requests from this address; please wait.", retry_after_s=int(wait_s) + 1
-        )
+def too_many(wait_s: float) -> Refusal:
+    return Refusal(
+        Outcome.RATE_LIMITED, "Too many requests from this address; please wait.", retry_after_s=int(wait_s) + 1
     )

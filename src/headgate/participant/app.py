@@ -11,7 +11,7 @@ from ..domain.outcome import UNKNOWN_CAMPAIGN, Outcome, Refusal
 from ..http.driving import drive_requests
 from ..http.intake import open_intake
 from ..http.problem import Answer, problem
-from .answers import failure, rate_limited
+from .answers import failure, too_many
 from .api import Api
 from .claim_route import ClaimRoute
 from .forms import Forms
@@ -51,6 +51,7 @@ class ParticipantApp:
         self._plane: Plane
         self._loop: asyncio.AbstractEventLoop
         self._claim: ClaimRoute
+        self._forms: Forms
         self._campaign_routes: dict[str, tuple[str, Methods]] = {}
         self._page_routes: dict[str, tuple[str, Methods]] = {}
         self._claim_route: tuple[str, Methods] = ("claim", {})
@@ -62,6 +63,7 @@ class ParticipantApp:
         self._loop = loop
         self._sweep_bodies()
         api, forms = Api(self._plane), Forms(self._plane)
+        self._forms = forms
         self._claim = ClaimRoute(self._plane)
         open_intake(loop, self._plane.bodies, self._claim.early)
         self._sessions_route = ("sessions", {"POST": api.session})
@@ -103,11 +105,15 @@ class ParticipantApp:
         try:
             answer = await self._answer(scope, responder, methods, slug, rest)
         except Refused as refused:
-            answer = problem(refused.refusal)
+            answer = self._told(route, scope, refused.refusal)
         except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
-            answer = failure(error, route)
+            answer = self._told(route, scope, failure(error, route))
         _respond(responder, answer)
         self._plane.telemetry.request(route, answer.outcome, time.perf_counter() - started)
+
+    def _told(self, route: str, scope: Scope, refusal: Refusal) -> Answer:
+        """Whoever asked for a page is told by a page."""
+        return self._forms.told(scope, refusal) if route.startswith("page") else problem(refusal)
 
     def _find(self, path: str) -> tuple[str, Methods | None, str, str]:
         """Route, its methods or None, slug, rest of the path."""
@@ -135,7 +141,7 @@ class ParticipantApp:
         address = plane.client_address(scope)
         wait_s = plane.limiter.wait_s(address, time.monotonic())
         if wait_s:
-            return rate_limited(wait_s)
+            raise Refused(too_many(wait_s))
         if methods is None:
             return problem(NO_ROUTE)
         method = scope.method

@@ -20,7 +20,7 @@ from ..http.safety import cross_site
 from ..services.book import Entry
 from ..services.claiming import Decision, Pending
 from ..services.sessions import Session
-from .answers import CROSS_SITE, PERSONAL, failure, rate_limited
+from .answers import CROSS_SITE, PERSONAL, failure, too_many
 from .claims import BAD_KEY, BAD_MEDIA_TYPE, TimeText, granted_body, is_json, parse_claim, usable_key
 from .plane import Plane
 from .protocol import RequestHeaders, Responder, Scope
@@ -67,7 +67,7 @@ class ClaimRoute:
             else:
                 asking.respond(session)
         except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
-            asking.respond(failure(error, "claims"))
+            asking.respond(problem(failure(error, "claims")))
 
     def admit(self, scope: Scope, headers: RequestHeaders, entry: Entry) -> Session | Answer:
         """Everything that can be said without the body."""
@@ -75,7 +75,7 @@ class ClaimRoute:
         if plane.limiter.active:
             wait_s = plane.limiter.wait_s(plane.client_address(scope), time.monotonic())
             if wait_s:
-                return rate_limited(wait_s)
+                return problem(too_many(wait_s))
         if plane.progress >= plane.permits:
             return _OVERLOADED
         now_ms = plane.clock.now_ms()
@@ -151,14 +151,14 @@ class _Asking(Arrival):
             else:
                 self.answer(decision)
         except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
-            self.respond(failure(error, "claims"))
+            self.respond(problem(failure(error, "claims")))
 
     def _decided(self, pending: Pending) -> None:
         self._route.plane.progress -= 1
         try:
             self.answer(pending.result())
         except Exception as error:  # noqa: BLE001 -- as above, for the others of its batch
-            self.respond(failure(error, "claims"))
+            self.respond(problem(failure(error, "claims")))
 
     def answer(self, decision: Decision) -> None:
         if type(decision) is Granted:

@@ -55,8 +55,7 @@ def _told_as_page(handler: Page) -> Page:
         try:
             return await handler(self, scope, responder, slug, rest)
         except Refused as refused:
-            language, _ = self._asked(scope)
-            return self._message(language, refused.refusal)
+            return self.told(scope, refused.refusal)
 
     return page
 
@@ -192,17 +191,27 @@ class Forms:
         return choose_language(scope.headers.get("accept-language"), override), query
 
     def _refused(self, entry: Entry, language: str, refusal: Refusal, cookie: Headers | None = None) -> Answer:
-        headers = [*PERSONAL, *(cookie or ())]
-        if refusal.retry_after_s is not None:
-            headers.append(("retry-after", str(refusal.retry_after_s)))
+        headers = [*PERSONAL, *(cookie or ()), *_retry_after(refusal)]
         view = entry.publication.view(self._plane.clock.now_ms())
         page = self._plane.pages.campaign(view, language=language, refusal=refusal)
         return Answer(status_of(refusal), headers, page, refusal.outcome)
 
+    def told(self, scope: Scope, refusal: Refusal) -> Answer:
+        """A refusal as a page, in the language of whoever asked; also for requests that cannot be read."""
+        try:
+            language, _ = self._asked(scope)
+        except UnicodeDecodeError:
+            language = choose_language(None, None)
+        return self._message(language, refusal)
+
     def _message(self, language: str, refusal: Refusal) -> Answer:
         status = status_of(refusal)
         page = self._plane.pages.message(language=language, status=status, refusal=refusal)
-        return Answer(status, PERSONAL, page, refusal.outcome)
+        return Answer(status, [*PERSONAL, *_retry_after(refusal)], page, refusal.outcome)
+
+
+def _retry_after(refusal: Refusal) -> Headers:
+    return [] if refusal.retry_after_s is None else [("retry-after", str(refusal.retry_after_s))]
 
 
 def _html(status: int, headers: Headers, page: bytes) -> Answer:

@@ -32,9 +32,21 @@ class OperatorExists(ValueError):
     """An operator of this name exists."""
 
 
+class UnknownOperator(LookupError):
+    """There is no operator of this name."""
+
+
 class OperatorLedger(Protocol):
     def add(self, name: str, role: Role, password_hash: str, *, actor: str) -> Operator:
         """Add an account and record who added it, both or neither; raises OperatorExists."""
+        ...
+
+    def set_password(self, name: str, password_hash: str, *, actor: str) -> None:
+        """Give the account another password and record it, both or neither; raises UnknownOperator."""
+        ...
+
+    def remove(self, name: str, *, actor: str) -> None:
+        """Remove the account and record it, both or neither; raises UnknownOperator."""
         ...
 
     def find(self, name: str) -> Operator | None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ FILE_MAX_BYTES = 64 * 1024 * 1024
 
 SHOWN_MAX = 10
 """Problems that a message lists; the rest is counted."""
+
+_VALUE_SHOWN_CHARS = 100
 
 
 class DefinitionError(ValueError):
@@ -41,8 +44,9 @@ def read_definition(path: Path, pools_csv: Path | None = None, columns: Columns 
     """Raises DefinitionError; nothing is created from a file with any problem."""
     try:
         content = tomllib.loads(_read_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise DefinitionError(path, [f"{error}; correct that line"]) from error
+    except (ValueError, RecursionError) as error:
+        # Beside TOMLDecodeError, numbers of thousands of digits and tables in tables without end.
+        raise DefinitionError(path, [f"no valid TOML ({error}); correct that line"]) from error
     if pools_csv is not None:
         if "pools" in content:
             raise DefinitionError(path, [f"it has [[pools]], and --pools {pools_csv} names others; keep one of them"])
@@ -55,26 +59,57 @@ def read_definition(path: Path, pools_csv: Path | None = None, columns: Columns 
     return definition
 
 
+_EXAMPLES = {
+    "slug": 'slug = "masks"',
+    "title": 'title = { en = "Free masks", zh = "免费口罩" }',
+    "opens_at": "opens_at = 2026-12-01T09:00:00+08:00",
+    "closes_at": "closes_at = 2026-12-01T12:00:00+08:00",
+    "kind": 'kind = "first_come"',
+    "per_person": "per_person = 1",
+    "rehearsal": "rehearsal = false",
+    "verification": 'verification = "none"',
+    "pools": '[[pools]] with id = "central" and units = 500',
+}
+
+
 def _convert(path: Path, content: dict[str, Any]) -> CampaignDefinition:
+    """Raises DefinitionError with what is wrong in any field, so that a file can be corrected in one go."""
+    fields = {field.name: field for field in msgspec.structs.fields(CampaignDefinition)}
+    known = ", ".join(fields)
+    found = [f"there is no {name!r} in a campaign; known are {known}" for name in content if name not in fields]
+    for name, field in fields.items():
+        if name not in content:
+            if field.required:
+                found.append(f"{name} is missing; write for example {_EXAMPLES[name]}")
+        elif name == "pools" and isinstance(content[name], list):
+            for number, pool in enumerate(content[name], 1):
+                found += _wrong(f"pool {number}", pool, PoolDefinition, _EXAMPLES[name])
+        else:
+            found += _wrong(name, content[name], field.type, _EXAMPLES[name])
+    if found:
+        raise DefinitionError(path, found)
+    return msgspec.convert(content, CampaignDefinition)
+
+
+def _wrong(name: str, value: Any, kind: Any, example: str) -> list[str]:
+    """Why `value` is none of `kind`; empty where it is one."""
     try:
-        return msgspec.convert(content, CampaignDefinition)
+        msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        said = str(error)
-        if " - at `$" in said:
-            what, _, where = said.partition(" - at `$")
-            where = where.rstrip("`").removeprefix(".")
-            said = f"{where}: {what}{_value_at(content, where)}"
-        raise DefinitionError(path, [f"{said}; correct it, see docs/reference/campaign-file.md"]) from error
+        what, _, where = str(error).partition(" - at `")
+        place = where.rstrip("`").partition("$")[2].removeprefix(".")
+        shown = repr(_value_at(value, place))[:_VALUE_SHOWN_CHARS]
+        return [f"{name}{f'.{place}' if place else ''} is {shown}: {what}; write for example {example}"]
+    return []
 
 
-def _value_at(content: Any, where: str) -> str:
-    """The value that a message is about, so that it can be found in the file."""
-    for part in where.replace("[", ".[").split("."):
-        try:
-            content = content[int(part[1:-1])] if part.startswith("[") else content[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return ""
-    return f" (it is {content!r})"
+def _value_at(content: Any, place: str) -> Any:
+    """The part of a value that a message is about."""
+    for part in filter(None, place.split(".")):
+        if not isinstance(content, dict) or part not in content:
+            break
+        content = content[part]
+    return content
 
 
 def _read_text(path: Path) -> str:
@@ -132,6 +167,9 @@ def _rows(path: Path, text: str, columns: Columns) -> Iterator[tuple[int, dict[s
         raise DefinitionError(
             path, [f"line 1: the columns are separated by {separator!r}; save the file again with commas"]
         )
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise DefinitionError(path, [f"line 1: {twice[0]!r} names more than one column; give each its own name"])
     for name in (columns.id, columns.units, *([columns.label] if columns.label else [])):
         if name not in header:
             raise DefinitionError(

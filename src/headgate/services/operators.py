@@ -169,6 +169,21 @@ class Operators:
         self._ledger.add(name, parsed_role, self._hasher.hash(password), actor=actor)
         return password
 
+    def set_password(self, name: str, password: str | None = None, *, actor: str) -> str:
+        """Give an account another password and return it, generated where none is given.
+
+        Raises InvalidAccount and UnknownOperator.
+        """
+        if password is None:
+            password = generate_password(self._entropy)
+        _check_password(password)
+        self._ledger.set_password(name, self._hasher.hash(password), actor=actor)
+        return password
+
+    def remove(self, name: str, *, actor: str) -> None:
+        """Raises UnknownOperator."""
+        self._ledger.remove(name, actor=actor)
+
     def find(self, name: str) -> Operator | None:
         return self._ledger.find(name) if OPERATOR_NAME.fullmatch(name) else None
 

@@ -14,7 +14,7 @@ from ...ports.clock import Clock
 from ...ports.ledger import ClaimRow, LedgerDamaged, PoolStock, SlugTaken, Tally, UnknownCampaign, UnknownPool
 from . import operations
 from .engine import writing
-from .schema import campaign, claim, pool
+from .schema import METADATA, campaign, claim, pool
 
 _POOLS_PER_INSERT = 1_000
 _ROWS_PER_FETCH = 5_000
@@ -195,6 +195,9 @@ class SqlCampaigns:
         each other.
         """
         with self._engine.connect() as connection:
+            missing = sorted(METADATA.tables.keys() - set(sa.inspect(connection).get_table_names()))
+            if missing:
+                raise LedgerDamaged(f"the ledger has no table {missing[0]!r}; restore it from a backup")
             wrong = connection.execute(self._unbalanced(sa.true())).first()
             altered = operations.first_broken(connection)
         if altered is not None:

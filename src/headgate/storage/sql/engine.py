@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,25 @@ def open_engine(path: Path) -> sa.Engine:
 def writing(engine: sa.Engine) -> sa.Engine:
     """The engine for transactions that take the write lock at once, so that none fails half-way."""
     return engine.execution_options(immediate=True)
+
+
+def make_ledger(path: Path) -> None:
+    """A new ledger with this program's schema, readable by its owner only; it is there whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    # SQLite gives the files that it makes beside this one the same permissions.
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    engine = open_engine(new)
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
+    new.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def upgrade(engine: sa.Engine) -> None:

@@ -15,6 +15,10 @@ def check_file(path: Path) -> None:
     """Raises LedgerDamaged, naming the place, for a file that is no SQLite database or contradicts itself."""
     if not path.exists():
         return
+    if not path.stat().st_size:
+        raise LedgerDamaged(
+            f"the ledger {path} is empty, with not even a header; restore it from a backup, or remove it to begin anew"
+        )
     try:
         connection = sqlite3.connect(path, isolation_level=None)
         try:

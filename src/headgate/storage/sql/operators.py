@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...ports.clock import Clock
-from ...ports.operators import Operator, OperatorExists, Role
+from ...ports.operators import Operator, OperatorExists, Role, UnknownOperator
 from . import operations
 from .engine import writing
 from .schema import operator
@@ -35,6 +35,27 @@ class SqlOperators:
             detail = {"name": name, "role": str(role)}
             operations.record(connection, at_ms=now_ms, actor=actor, action="operator_add", detail=detail)
         return Operator(name, role, password_hash, now_ms)
+
+    def set_password(self, name: str, password_hash: str, *, actor: str) -> None:
+        """See the port; whoever is signed in with the old password is so no more."""
+        with self._writing.begin() as connection:
+            self._must_exist(connection, name)
+            connection.execute(sa.update(operator).where(operator.c.name == name).values(password_hash=password_hash))
+            self._record(connection, "operator_password", name, actor)
+
+    def remove(self, name: str, *, actor: str) -> None:
+        with self._writing.begin() as connection:
+            self._must_exist(connection, name)
+            connection.execute(sa.delete(operator).where(operator.c.name == name))
+            self._record(connection, "operator_remove", name, actor)
+
+    def _must_exist(self, connection: sa.Connection, name: str) -> None:
+        if connection.scalar(sa.select(operator.c.id).where(operator.c.name == name)) is None:
+            raise UnknownOperator(f"there is no operator {name!r}; `headgate operator list` shows them")
+
+    def _record(self, connection: sa.Connection, action: str, name: str, actor: str) -> None:
+        detail = {"name": name}
+        operations.record(connection, at_ms=self._clock.now_ms(), actor=actor, action=action, detail=detail)
 
     def find(self, name: str) -> Operator | None:
         with self._engine.connect() as connection:
