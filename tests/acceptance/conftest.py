@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,11 @@ import pytest
 
 from tests.acceptance.client import Api
 from tests.acceptance.ledger import Ledger
-from tests.acceptance.product import SHARED_DATA, Server, create_campaign, headgate_command, opened, served
+from tests.acceptance.product import Server, create_campaign, headgate_command, opened, served
 from tests.acceptance.target import SLUG as ATTACKED
 from tests.acceptance.target import Target
+from tests.shared_data import naughty_strings as all_naughty_strings
+from tests.shared_data import shared
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,12 +28,6 @@ def command() -> Path:
         return headgate_command()
     except FileNotFoundError as error:
         pytest.fail(str(error))
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """A data directory that does not exist yet."""
-    return tmp_path / "data"
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +44,17 @@ def ledger(server: Server) -> Ledger:
 
 @pytest.fixture(scope="session")
 def api(server: Server) -> Iterator[Api]:
-    client = Api(server.url)
-    yield client
-    client.close()
+    with Api(server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory that nobody serves, with a real campaign and a rehearsal, for calls that change nothing."""
+    data = tmp_path_factory.mktemp("idle") / "data"
+    create_campaign(data, "masks", (("central", 4),))
+    create_campaign(data, "practice", rehearsal=True)
+    return data
 
 
 @pytest.fixture(scope="session")
@@ -76,27 +79,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         attacked.api.close()
 
 
-def shared(relative: str) -> Path:
-    """A file of the shared data; where it is absent a laptop skips loudly and CI fails."""
-    path = SHARED_DATA / relative
-    if not path.exists():
-        message = f"SHARED DATA ABSENT: {path} is needed by this test"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
-
-
-@pytest.fixture(scope="session")
-def pharmacies() -> Path:
-    return shared("pharmacies/masks-2020-03-03.csv")
-
-
 @pytest.fixture(scope="session")
 def naughty_strings() -> list[str]:
-    strings: list[str] = json.loads(shared("bad-input/blns.json").read_text(encoding="utf-8"))
-    assert len(strings) == 515
-    return strings
+    return all_naughty_strings()
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ from urllib.request import ProxyHandler, build_opener
 from tests.acceptance.client import Api
 
 REPO = Path(__file__).resolve().parents[2]
-SHARED_DATA = REPO.parent / "shared" / "data"
 START_S = 30.0
 """A first start on a busy machine may take longer than recovery is allowed to."""
 READY_S = 10.0
@@ -34,6 +33,7 @@ READY_S = 10.0
 STOP_S = 15.0
 PATIENCE_S = 1.0
 """How long the end of a test waits for a polite stop; that it works is a test of its own."""
+DATABASE_PAGE_BYTES = 4096
 _T = TypeVar("_T")
 _K = TypeVar("_K")
 _call_s: list[float] = []
@@ -345,6 +345,16 @@ def create_campaign(
     file.write_text(campaign_toml(slug, pools, **options), encoding="utf-8")
     run_cli("campaign", "create", file, data=data).ok()
     return slug
+
+
+def damage_ledger(data: Path) -> None:
+    """Leave the first page of a ledger that nobody has open, which names its tables, and spoil all the others."""
+    for rest in data.glob("ledger.db-*"):
+        rest.unlink()
+    ledger = data / "ledger.db"
+    whole = ledger.read_bytes()
+    assert len(whole) > DATABASE_PAGE_BYTES, "there is nothing to spoil"
+    ledger.write_bytes(whole[:DATABASE_PAGE_BYTES] + b"\xa5" * (len(whole) - DATABASE_PAGE_BYTES))
 
 
 @contextlib.contextmanager

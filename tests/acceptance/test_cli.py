@@ -6,12 +6,11 @@ import csv
 import io
 import json
 import re
+import socket
 import sqlite3
-import zipfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -22,12 +21,15 @@ from tests.acceptance.product import (
     Server,
     campaign_toml,
     create_campaign,
+    damage_ledger,
     eventually,
+    free_port,
     rehearsal_tokens,
     run_cli,
     run_side_by_side,
     served,
 )
+from tests.spreadsheets import sheets
 
 COMMANDS = [
     "serve", "campaign create", "campaign list", "campaign show", "campaign pause", "campaign resume", "campaign close",
@@ -48,15 +50,6 @@ def sold(server: Server, api: Api) -> dict[str, Any]:
     ]
     assert api.cancel(slug, people[1], claims[1]["id"]).status_code == 200
     return {"slug": slug, "claims": claims}
-
-
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory that nobody serves, with a real campaign and a rehearsal, for calls that change nothing."""
-    data = tmp_path_factory.mktemp("idle") / "data"
-    create_campaign(data, "masks", (("central", 4),))
-    create_campaign(data, "practice", rehearsal=True)
-    return data
 
 
 WRONG_USAGE = [
@@ -217,7 +210,8 @@ def test_results_as_json(server: Server, sold: dict[str, Any]) -> None:
 def test_results_as_xlsx(server: Server, sold: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "results.xlsx"
     run_cli("campaign", "results", sold["slug"], "--format", "xlsx", "--out", out, data=server.data).ok()
-    _results_name_the_claims(_xlsx_rows(out)[1:], sold)
+    (sheet,) = sheets(out.read_bytes())
+    _results_name_the_claims([[str(cell) for cell in row] for row in sheet[1:]], sold)
 
 
 def _results_name_the_claims(rows: list[list[str]], sold: dict[str, Any]) -> None:
@@ -227,25 +221,6 @@ def _results_name_the_claims(rows: list[list[str]], sold: dict[str, Any]) -> Non
         assert sum(claim_id in row for row in rows) == 1, f"claim {claim_id} is not exactly one row of {rows}"
     for row in rows:
         assert cancelled not in row or "cancelled" in row, f"a cancelled claim looks valid: {row}"
-
-
-def _xlsx_rows(file: Path) -> list[list[str]]:
-    """Cells of the first sheet as text, read with the standard library only."""
-    space = {"m": "http://schemas.openxmlformats.org/spreadsheetml/2006/main"}
-    with zipfile.ZipFile(file) as book:
-        strings: list[str] = []
-        if "xl/sharedStrings.xml" in book.namelist():
-            table = ET.fromstring(book.read("xl/sharedStrings.xml"))
-            strings = ["".join(t.text or "" for t in item.iter(f"{{{space['m']}}}t")) for item in table]
-        sheet = ET.fromstring(book.read("xl/worksheets/sheet1.xml"))
-    rows = []
-    for row in sheet.iterfind(".//m:row", space):
-        cells = []
-        for cell in row.iterfind("m:c", space):
-            value = cell.findtext("m:v", "", space) or "".join(t.text or "" for t in cell.iter(f"{{{space['m']}}}t"))
-            cells.append(strings[int(value)] if cell.get("t") == "s" else value)
-        rows.append(cells)
-    return rows
 
 
 def test_results_to_a_file_and_to_a_place_that_is_none(server: Server, sold: dict[str, Any], tmp_path: Path) -> None:
@@ -294,12 +269,25 @@ def test_rehearsal_tokens_refuse_a_senseless_count(idle: Path, count: str) -> No
     run_cli("rehearsal", "tokens", "practice", "--count", count, "--out", idle.parent / "t", data=idle).failed(count)
 
 
-def test_doctor_reports_as_json_and_measures_fsync(idle: Path) -> None:
-    ran = run_cli("doctor", "--json", data=idle)
-    assert ran.code in (0, 1), f"doctor exits 0, or 1 on a failing check\n{ran}"
+def test_doctor_reports_as_json_and_measures_the_disk(idle: Path) -> None:
+    ports = {"HEADGATE_LISTEN": f"127.0.0.1:{free_port()}", "HEADGATE_CONSOLE__LISTEN": f"127.0.0.1:{free_port()}"}
+    ran = run_cli("doctor", "--json", data=idle, settings=ports)
     report = json.loads(ran.out)
-    measured = re.search(r"(?i)(fsync|commit)[^{}]*\d ?ms", json.dumps(report))
-    assert measured, f"the commit latency of the disk is not measured\n{ran}"
+    checks = {check["name"]: check for check in report["checks"]}
+    assert {name: check for name, check in checks.items() if check["verdict"] == "failing"} == {}
+    assert (ran.code, report["ok"]) == (0, True), ran
+    assert re.search(r"\d ms", checks["disk commit"]["found"]), "the commit latency of the disk is not measured"
+
+
+def test_doctor_fails_where_a_port_is_taken(idle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ran = run_cli("doctor", "--json", data=idle, settings={"HEADGATE_LISTEN": address})
+    report = json.loads(ran.out)
+    (listen,) = (check for check in report["checks"] if check["name"] == "port listen")
+    assert listen["verdict"] == "failing"
+    assert address in listen["found"]
+    assert (ran.code, report["ok"]) == (1, False), ran
 
 
 def test_doctor_fails_where_the_ledger_cannot_be_used(tmp_path: Path) -> None:
@@ -313,35 +301,10 @@ def test_doctor_fails_where_the_ledger_cannot_be_used(tmp_path: Path) -> None:
 def test_a_damaged_ledger_is_refused_at_start_with_the_place_named(tmp_path: Path) -> None:
     data = tmp_path / "data"
     create_campaign(data, "masks")
-    for extra in ("ledger.db-wal", "ledger.db-shm"):
-        (data / extra).unlink(missing_ok=True)
-    ledger = data / "ledger.db"
-    content = bytearray(ledger.read_bytes())
-    content[4096 : len(content)] = b"\xa5" * (len(content) - 4096)
-    ledger.write_bytes(content)
+    damage_ledger(data)
     said = Server(data).must_not_start()
     assert "ledger.db" in said, f"the damaged file is not named\n{said[-2000:]}"
     run_cli("audit", "masks", data=data).failed("ledger.db", codes=(1,))
-
-
-def test_formulas_do_not_reach_a_spreadsheet(server: Server, api: Api, tmp_path: Path) -> None:
-    slug = "formulas"
-    file = server.data.parent / "formulas.toml"
-    label = '=HYPERLINK("http://evil.example","x")'
-    text = campaign_toml(slug, (("central", 5),))
-    file.write_text(re.sub(r"(?m)^label = .*$", f"label = {{ en = {json.dumps(label)} }}", text), encoding="utf-8")
-    run_cli("campaign", "create", file, data=server.data).ok()
-    eventually("the new campaign is open", lambda: api.phase(slug) == "open")
-    confirmed(api.claim(slug, api.session()))
-    api.claim(slug, api.session(), fields={"note": "=1+1", "more": "@SUM(A1)", "+": "-2+3"})
-    ran = run_cli("campaign", "results", slug, "--format", "csv", data=server.data).ok()
-    for row in csv.reader(io.StringIO(ran.out.lstrip("\ufeff"))):
-        bad = [cell for cell in row if cell[:1] in "=+@-\t\r" and cell and not re.fullmatch(r"-?\d+(\.\d+)?", cell)]
-        assert not bad, f"a cell that a spreadsheet would compute: {bad}"
-    out = tmp_path / "formulas.xlsx"
-    run_cli("campaign", "results", slug, "--format", "xlsx", "--out", out, data=server.data).ok()
-    with zipfile.ZipFile(out) as book:
-        assert b"<f>" not in book.read("xl/worksheets/sheet1.xml"), "a formula in the workbook"
 
 
 def test_a_second_server_on_the_same_port_says_so(server: Server, tmp_path: Path) -> None:

@@ -10,10 +10,8 @@ import pytest
 from tests.acceptance.client import Api, confirmed
 from tests.acceptance.ledger import Ledger
 from tests.acceptance.product import Ran, campaign_toml, create_campaign, run_cli, run_side_by_side, served
+from tests.shared_data import PHARMACY_COLUMNS, pharmacy_list
 
-PHARMACY_COLUMNS = (
-    "--id-column", "醫事機構代碼", "--label-column", "醫事機構名稱", "--units-column", "成人口罩剩餘數",
-)  # fmt: skip
 GOOD = campaign_toml("broken", (("central", 5), ("west", 5)))
 
 
@@ -166,13 +164,37 @@ def test_a_broken_pool_list_is_refused_whole(refused_lists: dict[str, Ran], kept
     nothing_new(kept)
 
 
-def test_pool_list_options_belong_together(kept: Path) -> None:
+def test_a_pool_list_that_is_absent_is_named(kept: Path) -> None:
     file = kept.parent / "listed.toml"
     file.write_text(campaign_toml("listed", ()), encoding="utf-8")
     run_cli("campaign", "create", file, "--pools", kept.parent / "absent.csv", *PHARMACY_COLUMNS, data=kept).failed(
         "absent.csv"
     )
-    run_cli("campaign", "create", file, "--id-column", "code", data=kept).failed()
+    nothing_new(kept)
+
+
+@pytest.mark.parametrize("option", ["--id-column", "--label-column", "--units-column"])
+def test_a_column_that_the_pool_list_lacks_is_named(kept: Path, option: str) -> None:
+    columns = {"--id-column": "code", "--label-column": "name", "--units-column": "units"} | {option: "nowhere"}
+    words = [word for pair in columns.items() for word in pair]
+    call = from_list(kept.parent / f"lacks{option}", f"{HEADER}a,Shop A,5\n".encode(), *words)
+    run_cli(*call, data=kept).failed("pools.csv", "'nowhere'", "'code', 'name', 'units'")
+    nothing_new(kept)
+
+
+@pytest.mark.parametrize("option", ["--id-column", "--label-column", "--units-column"])
+def test_a_column_without_a_list_is_refused(kept: Path, option: str) -> None:
+    file = kept.parent / "alone.toml"
+    file.write_text(campaign_toml("alone"), encoding="utf-8")
+    run_cli("campaign", "create", file, option, "code", data=kept).failed("--pools")
+    nothing_new(kept)
+
+
+def test_pools_come_from_the_campaign_file_or_from_a_list_and_not_from_both(kept: Path) -> None:
+    *call, file, option, pools = from_list(kept.parent / "both", f"{HEADER}a,Shop A,5\n".encode())[:5]
+    Path(file).write_text(campaign_toml("listed"), encoding="utf-8")
+    columns = ("--id-column", "code", "--label-column", "name", "--units-column", "units")
+    run_cli(*call, file, option, pools, *columns, data=kept).failed("[[pools]]", "--pools", "pools.csv")
     nothing_new(kept)
 
 
@@ -198,8 +220,8 @@ def test_a_good_pool_list_is_taken(data: Path, content: bytes) -> None:
     assert {p.code: p.capacity for p in Ledger(data).check("listed").values()} == {"a": 5, "b": 0}
 
 
-def test_the_published_list_of_6588_pharmacies(data: Path, pharmacies: Path) -> None:
-    call = from_list(data.parent / "list", pharmacies.read_bytes(), *PHARMACY_COLUMNS, slug="pharmacies")
+def test_the_published_list_of_6588_pharmacies(data: Path) -> None:
+    call = from_list(data.parent / "list", pharmacy_list().read_bytes(), *PHARMACY_COLUMNS, slug="pharmacies")
     run_cli(*call, data=data).ok()
     pools = Ledger(data).check("pharmacies")
     assert len(pools) == 6588

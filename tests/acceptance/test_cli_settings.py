@@ -7,15 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.product import create_campaign, run_cli
-
-
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory that nobody serves, with one campaign."""
-    data = tmp_path_factory.mktemp("idle") / "data"
-    create_campaign(data, "masks", (("central", 4),))
-    return data
+from tests.acceptance.product import run_cli
 
 
 def test_settings_come_from_a_file_a_variable_or_an_option_alike(idle: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """kill -9 in the middle of a rush: what was confirmed stays, nothing is sold twice, and it comes back by itself.
 
-Moments are drawn from a seed that every failure prints; `HEADGATE_TEST_SEED` replays one.
+Moments are drawn from a seed that every failure prints; `TEST_SEED` replays one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.acceptance.product import (
     run_cli,
 )
 
-SEED = int(os.environ.get("HEADGATE_TEST_SEED", "20261201"))
+SEED = int(os.environ.get("TEST_SEED", "20261201"))
 STOCK = {"north": 150, "south": 150}
 SLUG = "crash"
 

@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 
 import httpx2
 
-from tests.acceptance.client import Api, claims_path, confirmed, describe
+from tests.acceptance.client import Api, confirmed, describe
 from tests.acceptance.ledger import Ledger
 from tests.acceptance.product import Server, create_campaign, eventually, in_s, opened
+from tests.markup import Element, Page
 
 
 @dataclass
@@ -106,30 +107,60 @@ def test_forms_alone_lead_to_a_claim_that_is_shown(server: Server, api: Api) -> 
     assert ledger.check(slug)["east"].taken == 0
 
 
+def words_of_phase(page: Page) -> list[str]:
+    return [words.text for phase in page.all("p", class_="phase") for words in page.elements if _inside(words, phase)]
+
+
+def _inside(words: Element, phase: Element) -> bool:
+    return words.tag == "span" and phase in words.inside and not words.hidden
+
+
+def alerts(page: Page) -> list[str]:
+    return [alert.text for alert in page.shown("p", role="alert")]
+
+
+def reserve_buttons(page: Page) -> list[Element]:
+    return [
+        button
+        for button in page.shown("button")
+        if any(around.tag == "form" and around.attributes.get("method") == "post" for around in button.inside)
+    ]
+
+
 def test_without_script_a_sold_out_campaign_says_so(server: Server, api: Api) -> None:
     slug = opened(server, api, "no-script-empty", (("east", 1),))
     with browser(server) as http:
-        page = http.get(f"/c/{slug}")
+        before = http.get(f"/c/{slug}")
+        assert reserve_buttons(Page(before.content)), describe(before)
         confirmed(api.claim(slug, api.session(), "east"))
-        for _ in range(3):
-            if not forms(page):
-                break
-            page = submit(http, page, "east")
-            assert page.status_code in (200, 409), describe(page)
-            assert page.headers["content-type"].startswith("text/html"), (
-                f"a person sees a machine's answer\n{describe(page)}"
-            )
+        late = submit(http, before, "east")
+        assert late.status_code == 409, describe(late)
+        assert late.headers["content-type"].startswith("text/html"), f"a machine's answer\n{describe(late)}"
+        assert alerts(Page(late.content)) == ["There is none left of this one. Please choose another."]
+
+        def all_gone() -> Page | None:
+            page = Page(http.get(f"/c/{slug}").content)
+            return page if words_of_phase(page) == ["All gone"] else None
+
+        after = eventually("the page says that all is gone", all_gone)
+        assert reserve_buttons(after) == []
     assert Ledger(server.data).check(slug)["east"].taken == 1
 
 
-def test_a_page_before_opening_offers_no_pool(server: Server, api: Api) -> None:
+def test_a_page_before_opening_shows_pools_and_takes_no_claim(server: Server, api: Api) -> None:
     slug = create_campaign(server.data, "no-script-early", opens_at=in_s(86_400), closes_at=in_s(90_000))
-    eventually("the campaign is known", lambda: api.phase(slug))
+    eventually("the campaign is known", lambda: api.phase(slug) == "scheduled")
     with browser(server) as http:
-        page = http.get(f"/c/{slug}")
-        assert page.status_code == 200, describe(page)
-        early = http.post(claims_path(slug), data={"pool": "central"})
-        assert early.status_code in (200, 401, 409), describe(early)
+        answer = http.get(f"/c/{slug}")
+        assert answer.status_code == 200, describe(answer)
+        page = Page(answer.content)
+        assert words_of_phase(page) == ["Not open yet"]
+        assert len(page.shown("time")) == 1, "the page does not say when it opens"
+        assert [pool.attributes["value"] for pool in page.shown("input", type="radio")] == ["central"]
+        assert reserve_buttons(page) == []
+        early = submit(http, answer, "central")
+        assert early.status_code == 409, describe(early)
+        assert alerts(Page(early.content)) == [page.one("p", data_text="refusal.not_open").text]
     assert Ledger(server.data).claims(slug) == []
 
 
@@ -137,9 +168,10 @@ def test_a_form_of_another_site_is_refused(server: Server, api: Api) -> None:
     slug = opened(server, api, "no-script-foreign", (("east", 3),))
     with browser(server) as http:
         page = http.get(f"/c/{slug}")
-        if "hg_session" not in http.cookies:
-            http.post("/api/v1/sessions")
+        http.post("/api/v1/sessions").raise_for_status()
         http.headers |= {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
-        answer = submit(http, page, "east") if forms(page) else page
-        assert answer.status_code in (400, 403), describe(answer)
+        answer = submit(http, page, "east")
+        assert answer.status_code == 403, describe(answer)
+        assert Page(page.content).one("p", data_text="refusal.refused").text in Page(answer.content).one("main").text
+        assert "set-cookie" not in answer.headers, "another site's form replaced the session"
     assert Ledger(server.data).claims(slug) == []

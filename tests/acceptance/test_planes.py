@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.acceptance.client import Api, confirmed
-from tests.acceptance.product import Server, create_campaign, eventually, free_port
+from tests.acceptance.product import Server, create_campaign, damage_ledger, eventually, free_port
 
 
 def planes(data: Path) -> list[Server]:
@@ -40,9 +40,6 @@ def test_planes_started_at_the_same_moment_make_one_whole_data_directory(data: P
 
 def test_a_plane_alone_refuses_a_damaged_ledger(data: Path) -> None:
     create_campaign(data, "masks")
-    ledger = data / "ledger.db"
-    content = bytearray(ledger.read_bytes())
-    content[4096:] = b"\xa5" * (len(content) - 4096)
-    ledger.write_bytes(content)
+    damage_ledger(data)
     for server in planes(data):
         assert "ledger.db" in server.must_not_start()

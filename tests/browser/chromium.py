@@ -1,6 +1,6 @@
 """A Chromium for the tests, and axe-core; found, not shipped.
 
-Chromium: the variable HEADGATE_CHROMIUM, else a known name on PATH, else Debian's package where root.
+Chromium: the variable TEST_CHROMIUM, else a known name on PATH, else Debian's package where root.
 axe-core: the npm package of one version, whose hash is checked, kept in `.tools`.  Where they can't be
 had, a laptop skips with one loud line and CI fails.
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.needs import unavailable
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
@@ -37,12 +37,6 @@ AXE_SHA256 = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"
 TOOLS = Path(__file__).resolve().parents[2] / ".tools"
 
 
-def unavailable(message: str) -> None:
-    if os.environ.get("CI", "").lower() == "true":
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 @contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
     """Several test processes share one machine: only one of them installs."""
@@ -53,9 +47,9 @@ def one_at_a_time(name: str) -> Iterator[None]:
 
 
 def _present() -> str | None:
-    named = os.environ.get("HEADGATE_CHROMIUM")
+    named = os.environ.get("TEST_CHROMIUM")
     if named:
-        assert shutil.which(named), f"HEADGATE_CHROMIUM is {named!r}, which is no program; correct it or unset it"
+        assert shutil.which(named), f"TEST_CHROMIUM is {named!r}, which is no program; correct it or unset it"
         return named
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
@@ -75,8 +69,7 @@ def chromium() -> str:
     """The path of a Chromium."""
     found = _present() or _installed()
     if found is None:
-        unavailable("NO CHROMIUM: install it (Debian: apt install chromium) or set HEADGATE_CHROMIUM to its path")
-    assert found is not None
+        unavailable("NO CHROMIUM: install it (Debian: apt install chromium) or set TEST_CHROMIUM to its path")
     return found
 
 

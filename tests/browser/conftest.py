@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,14 +10,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.acceptance.client import Api
-from tests.acceptance.conftest import shared
 from tests.acceptance.product import Server, eventually, opened, run_cli, served
 from tests.browser.chromium import arguments, axe, chromium
+from tests.browser.states import Visitor
+from tests.shared_data import PHARMACY_COLUMNS, pharmacy_list
 
 PHARMACIES = "pharmacies"
 PATIENCE_MS = 15_000
 """How long a page may take to show something on a machine that does other things as well."""
-Visitor = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def api(server: Server) -> Iterator[Api]:
-    client = Api(server.url)
-    yield client
-    client.close()
+    with Api(server.url) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +57,7 @@ def pharmacies(server: Server, api: Api) -> str:
         "opens_at = 2020-03-03T00:00:00+08:00\ncloses_at = 2099-03-03T00:00:00+08:00\n",
         encoding="utf-8",
     )
-    table = shared("pharmacies/masks-2020-03-03.csv")
-    columns = ("--id-column", "醫事機構代碼", "--label-column", "醫事機構名稱", "--units-column", "成人口罩剩餘數")
-    run_cli("campaign", "create", file, "--pools", table, *columns, data=server.data).ok()
+    run_cli("campaign", "create", file, "--pools", pharmacy_list(), *PHARMACY_COLUMNS, data=server.data).ok()
     eventually("the pharmacies are open", lambda: api.phase(PHARMACIES) == "open")
     return PHARMACIES
 

@@ -1,8 +1,9 @@
-"""Answers that a server gives under stress, put between the page and the real server."""
+"""What visitors do, and answers that a server gives under stress, put between the page and the real server."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,12 @@ from typing import Any
 from playwright.sync_api import Page, Route
 
 from tests.acceptance.product import eventually
+
+Visitor = Callable[..., Page]
+"""Opens a page as somebody new; see the fixture `visitor`."""
+
+CODE = re.compile(r"^[0-9A-Z]{6}-[0-9A-Z]{6}$")
+"""What a claim is shown at the counter with."""
 
 IN_A_HURRY = """
   const set = setTimeout, clear = clearTimeout;
@@ -29,6 +36,11 @@ EVEN_CHANCE = "Math.random = () => 0.5;"
 
 LOST = "lost"
 """The request arrives and is answered, but the answer never comes back."""
+
+
+def reserve(page: Page, place: str) -> None:
+    page.get_by_role("radio", name=place).check()
+    page.get_by_role("button", name="Reserve").click()
 
 
 def happens(page: Page, what: str, probe: Callable[[], object]) -> None:

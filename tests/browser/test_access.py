@@ -10,9 +10,8 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance.client import Api
 from tests.acceptance.product import Server, create_campaign, eventually, opened
-from tests.browser.states import Claims, refusal
+from tests.browser.states import Claims, Visitor, refusal
 
-Visitor = Callable[..., Page]
 Scene = Callable[[Page], object]
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]

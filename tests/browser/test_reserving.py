@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -10,11 +9,7 @@ from headgate.domain.outcome import Outcome
 from tests.acceptance.client import Api, confirmed
 from tests.acceptance.ledger import Ledger
 from tests.acceptance.product import Server, eventually, opened
-from tests.browser.states import IN_A_HURRY, LOST, Claims, Stage, happens, refusal, requests_to
-
-Visitor = Callable[..., Page]
-CODE = re.compile(r"^[0-9A-Z]{6}-[0-9A-Z]{6}$")
-
+from tests.browser.states import CODE, IN_A_HURRY, LOST, Claims, Stage, Visitor, happens, refusal, requests_to, reserve
 
 # A device whose clock is three hours ahead would open too early, and one that it misleads shows wrong times.
 AHEAD = """
@@ -28,11 +23,6 @@ AHEAD = """
 
 def timer(text: str) -> re.Pattern[str]:
     return re.compile(r"^00\s+" + text.replace(" ", r"\s+") + "$")
-
-
-def reserve(page: Page, place: str) -> None:
-    page.get_by_role("radio", name=place).check()
-    page.get_by_role("button", name="Reserve").click()
 
 
 def code_of(page: Page) -> str:

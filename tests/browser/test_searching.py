@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.client import Api
 from tests.acceptance.product import Server, eventually, run_cli
-from tests.browser.states import happens, requests_to
-
-Visitor = Callable[..., Page]
-CODE = re.compile(r"^[0-9A-Z]{6}-[0-9A-Z]{6}$")
+from tests.browser.states import CODE, Visitor, happens, requests_to
 
 NASTY = {
     "image": "<img src=x onerror=alert(1)>",
     "template": "</template></bdi></label><script>alert(2)</script>",
     "attribute": "\"' autofocus onfocus=alert(3) x='",
-    "backwards": "\u202egnihtemos \u2066 else",
+    "backwards": "\u05e9\u05dc\u05d5\u05dd (something) \u05e2\u05d5\u05dc\u05dd",
     "braces": "{{ 7 * 7 }} ${alert(4)} {count}",
     "long": "W" * 200,
 }

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.client import Api, confirmed
 from tests.acceptance.product import Server, create_campaign, eventually, in_s, opened, run_cli
-from tests.browser.states import EVEN_CHANCE, IN_A_HURRY, Stage, happens, refusal, requests_to
+from tests.browser.states import EVEN_CHANCE, IN_A_HURRY, Stage, Visitor, happens, refusal, requests_to
 
-Visitor = Callable[..., Page]
 SCRIPTS = (IN_A_HURRY, EVEN_CHANCE)
 HIDEABLE = "window.away = false; Object.defineProperty(document, 'hidden', { get: () => window.away });"
 TURNED = "away => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }"

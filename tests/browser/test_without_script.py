@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.acceptance.client import Api, confirmed
 from tests.acceptance.ledger import Ledger
 from tests.acceptance.product import Server, create_campaign, eventually, opened, run_cli
-
-Visitor = Callable[..., Page]
-CODE = re.compile(r"^[0-9A-Z]{6}-[0-9A-Z]{6}$")
+from tests.browser.states import CODE, Visitor
 
 
 def test_from_choice_to_code_and_back(visitor: Visitor, masks: str) -> None:

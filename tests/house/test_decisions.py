@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from headgate.domain.naming import ENTROPY_PER_CLAIM, ClaimNames
 from headgate.services.sessions import Sessions
-
-NOON_MS = 1_796_126_400_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.at_ms = NOON_MS
-
-    def now_ms(self) -> int:
-        return self.at_ms
+from tests.fakes import HandClock
 
 
 class HighThenLow:
@@ -28,10 +19,10 @@ class HighThenLow:
 
 
 def test_person_ids_grow_with_the_time() -> None:
-    clock = Clock()
+    clock = HandClock()
     sessions = Sessions(b"k" * 32, clock, HighThenLow())
     earlier = sessions.new_person()
-    clock.at_ms += 1
+    clock.ms += 1
     later = sessions.new_person()
     assert earlier < later
     assert len(earlier) == len(later) == 16

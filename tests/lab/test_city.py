@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from headgate.lab.crowd import rush, wishes
-from tests.acceptance.conftest import shared
 from tests.acceptance.product import Server, rehearsal_tokens, run_cli, served
+from tests.shared_data import PHARMACY_COLUMNS, PHARMACY_ID, PHARMACY_LABEL, PHARMACY_UNITS, pharmacy_rows
 
-ID, LABEL, UNITS = "醫事機構代碼", "醫事機構名稱", "成人口罩剩餘數"
 PEOPLE = 3_000
 
 
@@ -21,20 +20,19 @@ PEOPLE = 3_000
 def city(tmp_path: Path) -> Path:
     """A data directory with a campaign of 6,588 pharmacies that have 1 to 3 masks each."""
     table = tmp_path / "pharmacies.csv"
-    with shared("pharmacies/masks-2020-03-03.csv").open(encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines))
     with table.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out)
-        writer.writerow([ID, LABEL, UNITS])
-        writer.writerows([row[ID], row[LABEL], int(row[UNITS]) % 3 + 1] for row in rows)
+        writer.writerow([PHARMACY_ID, PHARMACY_LABEL, PHARMACY_UNITS])
+        writer.writerows(
+            [row[PHARMACY_ID], row[PHARMACY_LABEL], int(row[PHARMACY_UNITS]) % 3 + 1] for row in pharmacy_rows()
+        )
     file = tmp_path / "city.toml"
     file.write_text(
         'slug = "city"\ntitle = { zh = "口罩" }\nopens_at = 2020-01-01T00:00:00+08:00\n'
         "closes_at = 2099-01-01T00:00:00+08:00\nrehearsal = true\n",
         encoding="utf-8",
     )
-    columns = ("--id-column", ID, "--label-column", LABEL, "--units-column", UNITS)
-    run_cli("campaign", "create", file, "--pools", table, *columns, data=tmp_path / "data").ok()
+    run_cli("campaign", "create", file, "--pools", table, *PHARMACY_COLUMNS, data=tmp_path / "data").ok()
     return tmp_path
 
 
@@ -42,7 +40,7 @@ def city(tmp_path: Path) -> Path:
 def test_every_pool_gives_what_is_asked_or_what_it_has(city: Path, workers: int) -> None:
     data = city / "data"
     with (city / "pharmacies.csv").open(encoding="utf-8", newline="") as lines:
-        stock = {row[ID]: int(row[UNITS]) for row in csv.DictReader(lines)}
+        stock = {row[PHARMACY_ID]: int(row[PHARMACY_UNITS]) for row in csv.DictReader(lines)}
     tokens = rehearsal_tokens(data, "city", PEOPLE)
     crowd = list(wishes(tokens, list(stock), exponent=1.1, again=0.1, seed=7))
     demand = Counter(pool for _, pool in {(wish.token, wish.pool) for wish in crowd})

@@ -9,13 +9,9 @@ import pytest
 from headgate.domain.campaign import Campaign, Control, Kind, Pool, Verification
 from headgate.ports.ledger import LedgerUnavailable, PoolStock
 from headgate.services.book import Refresher
+from tests.fakes import HandClock
 
 NOW_MS = 1_000
-
-
-class Clock:
-    def now_ms(self) -> int:
-        return NOW_MS
 
 
 class Ledger:
@@ -55,7 +51,7 @@ class Ledger:
 
 
 def looking(ledger: Ledger, *, exclusive: bool) -> Refresher:
-    return Refresher(cast("Any", ledger), cast("Any", ledger), Clock(), exclusive=exclusive)
+    return Refresher(cast("Any", ledger), cast("Any", ledger), HandClock(NOW_MS), exclusive=exclusive)
 
 
 @pytest.mark.parametrize("call", ["campaign", "stock", "persons"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 from hypothesis import given
@@ -10,6 +13,15 @@ from hypothesis import strategies as st
 from headgate.storage.memory.limiter import PROBES, WINDOW_S, SharedAddressLimiter
 
 KEY = b"k" * 32
+COUNTS_AND_DIES = """
+import os, signal, sys
+from pathlib import Path
+from headgate.storage.memory.limiter import SharedAddressLimiter
+
+limiter = SharedAddressLimiter(Path(sys.argv[1]), 200, bytes.fromhex(sys.argv[2]))
+assert all(limiter.wait_s("192.0.2.1", 1_000.0) == 0 for _ in range(150))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def admitted(limiter: SharedAddressLimiter, address: str, times: int, now_s: float) -> int:
@@ -33,13 +45,19 @@ def test_workers_share_one_count(tmp_path: Path) -> None:
 
 
 def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
-    first = SharedAddressLimiter(tmp_path, 200, KEY)
-    assert admitted(first, "192.0.2.1", 150, 1_000.0) == 150
-    first._own.close()
-    del first
-    # The second finds the first's table: held by nobody once it died, or read as another's while it lives.
+    # A process of its own, because a table is held as long as the process lives.
+    killed = subprocess.run([sys.executable, "-c", COUNTS_AND_DIES, str(tmp_path), KEY.hex()], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
     again = SharedAddressLimiter(tmp_path, 200, KEY)
     assert admitted(again, "192.0.2.1", 300, 1_010.0) == 50
+    assert [path.name for path in tmp_path.iterdir()] == ["0.table"], "the table of the dead is taken over"
+
+
+def test_who_comes_while_another_lives_takes_a_table_of_its_own(tmp_path: Path) -> None:
+    limiters = [SharedAddressLimiter(tmp_path, 200, KEY) for _ in range(2)]
+    assert admitted(limiters[0], "192.0.2.1", 150, 1_000.0) == 150
+    assert admitted(limiters[1], "192.0.2.1", 300, 1_010.0) == 50
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.table", "1.table"]
 
 
 def test_a_table_that_is_full_forgets_and_admits(tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ def create(
     file: Path,
     *,
     pools: Path | None = None,
-    id_column: str = "id",
-    label_column: str = "",
-    units_column: str = "units",
+    id_column: str | None = None,
+    label_column: str | None = None,
+    units_column: str | None = None,
     common: Common = COMMON,
 ) -> None:
     """Create a campaign from a TOML file, its pools from there or from a CSV; prints the slug.
@@ -55,14 +55,16 @@ def create(
     pools
         CSV file with a row for each pool, UTF-8, commas, with a header.
     id_column
-        Its column with the pool's id.
+        Its column with the pool's id; `id` where none is named.
     label_column
         Its column with the pool's name; without it pools have no names.
     units_column
-        Its column with the number of units.
+        Its column with the number of units; `units` where none is named.
 
     """
-    columns = Columns(id_column, units_column, label_column)
+    if pools is None and (id_column or label_column or units_column):
+        raise CommandError("a column was named, but no list with columns; give the list with --pools FILE")
+    columns = Columns(id_column or "id", units_column or "units", label_column or "")
     try:
         definition = read_definition(file, pools, columns)
     except DefinitionError as error:

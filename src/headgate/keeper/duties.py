@@ -97,7 +97,7 @@ class Keeper:
         for campaign_id, version in versions.items():
             try:
                 self._publish_campaign(campaign_id, version)
-            except (LedgerError, OSError):
+            except LedgerError:
                 raise
             except Exception:  # noqa: BLE001 -- a campaign that this program cannot show must not keep others from being published
                 if campaign_id not in self._unreadable:

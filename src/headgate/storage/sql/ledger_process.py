@@ -8,6 +8,7 @@ loop, and a batch costs one message in each direction.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 from collections import deque
@@ -74,8 +75,14 @@ class ProcessWriter:
         self._send(frame(CancelCall(campaign_id, person, claim_id)), done)
 
     def close(self) -> None:
-        """Let the process finish what it has, then end it."""
-        self._close_socket()
+        """Let the process finish what it has, then end it; nobody waits for its answers any more."""
+        if not self._closed:
+            with contextlib.suppress(OSError):
+                self._socket.settimeout(STOP_S)
+                self._socket.shutdown(socket.SHUT_WR)
+                while self._socket.recv(RECEIVE_BYTES):
+                    pass
+            self._close_socket()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -83,6 +90,10 @@ class ProcessWriter:
             self._process.wait()
 
     def _send(self, message: bytes, done: Callable[[Any], None]) -> None:
+        if self._closed:
+            # `on_lost` has been called: this process is about to end.
+            self._loop.call_soon(done, LedgerBroken(f"the ledger process {self._process.pid} has ended"))
+            return
         self._waiting.append(done)
         if self._unsent:
             self._unsent += message
