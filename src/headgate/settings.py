@@ -19,6 +19,9 @@ import msgspec
 PREFIX = "HEADGATE_"
 WORKERS_MAX = 64
 
+LEDGER_SERVERS = ("postgresql", "mysql", "mariadb")
+"""Schemes of a `ledger.url` that leads to a database server."""
+
 
 class NoLedger(Exception):
     """There is no ledger where the settings say; the message names the path and what to do."""
@@ -77,8 +80,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.data_dir)
 
     @property
-    def ledger_file(self) -> Path:
-        return self.data / "ledger.db"
+    def ledger_file(self) -> Path | None:
+        """The embedded ledger; None where the ledger is on a server."""
+        if self.ledger.url.startswith("sqlite:///"):
+            return Path(self.ledger.url.removeprefix("sqlite:///"))
+        return None if self.ledger.url else self.data / "ledger.db"
 
     @property
     def secret_path(self) -> Path:
@@ -165,12 +171,15 @@ def _check(settings: Settings) -> None:
         )
     if settings.limits.concurrency < 1:
         raise SettingsError(f"limits.concurrency is {settings.limits.concurrency}; give a positive number")
-    if settings.ledger.url and not settings.ledger.url.startswith("sqlite:///"):
+    scheme = settings.ledger.url.split(":", 1)[0]
+    if settings.ledger.url and scheme != "sqlite" and scheme not in LEDGER_SERVERS:
         raise SettingsError(
-            f"ledger.url names the scheme {settings.ledger.url.split(':', 1)[0]!r}, which this version does not serve; "
-            "leave it empty for the embedded SQLite ledger"
+            f"ledger.url names the scheme {scheme!r}, which this version does not serve; use one of "
+            f"{', '.join(f'{known}://' for known in LEDGER_SERVERS)}, or leave it empty for the embedded SQLite ledger"
         )
-    if "?" in settings.ledger.url:
+    if scheme == "sqlite" and not settings.ledger.url.startswith("sqlite:///"):
+        raise SettingsError(f"ledger.url is {settings.ledger.url!r}; a SQLite ledger is sqlite:///PATH, or is left out")
+    if scheme == "sqlite" and "?" in settings.ledger.url:
         raise SettingsError(
             f"ledger.url is {settings.ledger.url!r}, with options after the question mark; "
             "a SQLite ledger knows none, leave them out"

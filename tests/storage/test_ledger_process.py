@@ -41,7 +41,7 @@ class Rig:
         self._calls = 0
         self._order: list[int] = []
         self._news = asyncio.Event()
-        self.writer = ProcessWriter(loop, command, self._lost)
+        self.writer = ProcessWriter(loop, command, os.environ, self._lost)
         loop.set_exception_handler(lambda _, fault: self.faults.append(fault))
 
     @property

@@ -19,7 +19,7 @@ from ..storage.memory.telemetry import Counters
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.operators import SqlOperators
-from .ledger import CLOCK, ENTROPY, ledger_file, load_key
+from .ledger import CLOCK, ENTROPY, ledger_place, load_key
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
 
@@ -48,7 +48,7 @@ def console_app(settings: Settings, parent: int) -> Litestar:
     """Runs in the console's worker process."""
     die_with_parent(parent)
     set_up_logging()
-    engine = open_engine(ledger_file(settings))
+    engine = open_engine(ledger_place(settings))
     counters = Counters("console")
     return create_app(
         campaigns=SqlCampaigns(engine, CLOCK),

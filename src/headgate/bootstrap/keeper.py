@@ -12,17 +12,16 @@ from ..keeper.duties import TURN_S, Keeper
 from ..settings import Settings
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
-from ..storage.sql.leases import SqlLeases
-from ..storage.sql.sqlite_claims import SqliteClaims
-from .ledger import CLOCK, ENTROPY, ledger_file
+from .ledger import CLOCK, ledger_place, open_claims, open_leases
 
 
 def run_keeper(settings: Settings) -> None:
     """The keeper, until SIGTERM."""
-    engine = open_engine(ledger_file(settings))
+    place = ledger_place(settings)
+    engine = open_engine(place)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    claims = SqliteClaims(ledger_file(settings), CLOCK, ENTROPY)
-    keeper = Keeper(SqlCampaigns(engine, CLOCK), claims, SqlLeases(engine, CLOCK), CLOCK, settings.public_dir, holder)
+    leases = open_leases(engine, place)
+    keeper = Keeper(SqlCampaigns(engine, CLOCK), open_claims(place), leases, CLOCK, settings.public_dir, holder)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -10,15 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
+from sqlalchemy.exc import ArgumentError
 
+from ..ports.ledger import ClaimLedger
 from ..services.operators import Operators
 from ..services.sessions import Sessions
 from ..settings import NoLedger, Settings, SettingsError
 from ..storage.sql.campaigns import SqlCampaigns
-from ..storage.sql.engine import make_ledger, open_engine, upgrade
+from ..storage.sql.engine import exists, make_ledger, open_engine, server_of, upgrade
 from ..storage.sql.integrity import check_file
+from ..storage.sql.leases import SqlLeases
 from ..storage.sql.operators import SqlOperators
+from ..storage.sql.server_claims import ServerClaims
+from ..storage.sql.servers import server_url
+from ..storage.sql.sqlite_claims import SqliteClaims
 from ..storage.system import SystemClock, SystemEntropy
 
 KEY_BYTES = 32
@@ -27,9 +33,35 @@ CLOCK = SystemClock()
 ENTROPY = SystemEntropy()
 
 
-def ledger_file(settings: Settings) -> Path:
-    url = settings.ledger.url
-    return Path(url.removeprefix("sqlite:///")) if url else settings.ledger_file
+Place = Path | URL
+"""Where a ledger is: a SQLite file, or a database on a server."""
+
+
+def ledger_place(settings: Settings) -> Place:
+    """Raises SettingsError."""
+    if settings.ledger_file is not None:
+        return settings.ledger_file
+    try:
+        url = server_url(settings.ledger.url)
+    except ArgumentError as error:
+        # The URL may hold a password, so it is not shown.
+        raise SettingsError(
+            "ledger.url is no URL; write for example postgresql://headgate:PASSWORD@db.example:5432/headgate"
+        ) from error
+    if not url.database:
+        raise SettingsError(f"ledger.url names no database; write for example {url.set(password=None)}/headgate")
+    return url
+
+
+def open_claims(place: Place) -> ClaimLedger:
+    """The hot side of the ledger, for one thread."""
+    if isinstance(place, Path):
+        return SqliteClaims(place, CLOCK, ENTROPY)
+    return ServerClaims(open_engine(place), None, ENTROPY)
+
+
+def open_leases(engine: Engine, place: Place) -> SqlLeases:
+    return SqlLeases(engine, CLOCK if isinstance(place, Path) else None)
 
 
 def prepare_directory(settings: Settings) -> None:
@@ -51,23 +83,24 @@ def prepare_data(settings: Settings) -> None:
     """
     prepare_directory(settings)
     load_key(settings)
-    path = ledger_file(settings)
-    check_file(path)
-    engine = _current(settings, path)
+    place = ledger_place(settings)
+    if isinstance(place, Path):
+        check_file(place)
+    engine = _current(settings, place)
     try:
         SqlCampaigns(engine, CLOCK).check()
     finally:
         engine.dispose()
 
 
-def _current(settings: Settings, path: Path) -> Engine:
+def _current(settings: Settings, place: Place) -> Engine:
     """The ledger with this program's schema; made where there is none."""
     # Planes and commands that begin at the same moment do this one after the other.
     with (settings.run_dir / "prepare.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
-        if not path.exists():
-            make_ledger(path)
-        engine = open_engine(path)
+        if isinstance(place, Path) and not place.exists():
+            make_ledger(place)
+        engine = open_engine(place)
         try:
             upgrade(engine)
         except BaseException:
@@ -76,15 +109,17 @@ def _current(settings: Settings, path: Path) -> Engine:
         return engine
 
 
-def check_ledger(settings: Settings) -> None:
-    """Raises LedgerError where the ledger is damaged; a ledger that does not exist yet is whole."""
-    path = ledger_file(settings)
-    if not path.exists():
-        return
-    check_file(path)
-    engine = open_engine(path)
+def check_ledger(settings: Settings) -> str:
+    """What was found; raises LedgerError where the ledger is damaged or cannot be used."""
+    place = ledger_place(settings)
+    if not exists(place):
+        return "there is none yet"
+    if isinstance(place, Path):
+        check_file(place)
+    engine = open_engine(place)
     try:
         SqlCampaigns(engine, CLOCK).check()
+        return "whole" if isinstance(place, Path) else f"whole, on {server_of(engine)}"
     finally:
         engine.dispose()
 
@@ -133,15 +168,15 @@ def _make_key(path: Path) -> None:
 
 @contextmanager
 def _open_ledger(settings: Settings, *, create: bool) -> Iterator[Engine]:
-    path = ledger_file(settings)
-    if not create and not path.exists():
+    place = ledger_place(settings)
+    if not create and not exists(place):
         # Not made by looking: whoever mistyped a directory would be told that it holds nothing.
         raise NoLedger(
-            f"there is no ledger {path}; name its data directory with --data, "
+            f"there is no ledger {place}; name its data directory with --data, or its server with ledger.url, "
             "or begin one with `headgate campaign create`"
         )
     prepare_directory(settings)
-    engine = _current(settings, path)
+    engine = _current(settings, place)
     try:
         yield engine
     finally:

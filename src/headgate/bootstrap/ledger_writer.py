@@ -1,31 +1,48 @@
 """The program of a ledger process, started by a worker.
 
-`python -m headgate.bootstrap.ledger_writer LEDGER PARENT SOCKET`
+`python -m headgate.bootstrap.ledger_writer LEDGER PARENT SOCKET`; for a ledger on a server LEDGER is `-`, and
+its URL is in the environment, which only this user can see: it may hold a password.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
 from pathlib import Path
 
+from ..ports.ledger import ClaimLedger
 from ..services.processes import die_with_parent
 from ..storage.sql.ledger_process import serve
 from ..storage.sql.sqlite_claims import SqliteClaims
 from ..storage.system import SystemClock, SystemEntropy
 
+ON_A_SERVER = "-"
+URL_VARIABLE = "LEDGER_URL"
+
 
 def main() -> None:
-    path, parent, descriptor = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    where, parent, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     die_with_parent(parent)
     # The worker decides when to end: it finishes what it took, then closes its end of the socket.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    ledger = SqliteClaims(path, SystemClock(), SystemEntropy())
+    ledger = _open(where)
     with socket.socket(fileno=descriptor) as connection:
         serve(connection, ledger)
     ledger.close()
+
+
+def _open(where: str) -> ClaimLedger:
+    if where != ON_A_SERVER:
+        return SqliteClaims(Path(where), SystemClock(), SystemEntropy())
+    # SQLAlchemy takes half a second to import, and the embedded ledger does without it.
+    from sqlalchemy import make_url  # noqa: PLC0415 -- see above
+
+    from .ledger import open_claims  # noqa: PLC0415 -- see above
+
+    return open_claims(make_url(os.environ[URL_VARIABLE]))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -36,8 +37,8 @@ from ..storage.memory.telemetry import Counters
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.ledger_process import ProcessWriter
-from ..storage.sql.sqlite_claims import SqliteClaims
-from .ledger import CLOCK, ENTROPY, ledger_file, load_key
+from . import ledger_writer
+from .ledger import CLOCK, ENTROPY, Place, ledger_place, load_key, open_claims
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
 
@@ -106,18 +107,16 @@ def participant_app(settings: Settings) -> ParticipantApp:
 
 
 def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> Plane:
-    exclusive = settings.workers == 1
-    path = ledger_file(settings)
+    place = ledger_place(settings)
+    # Where the ledger is on a server, others may write it too.
+    exclusive = settings.workers == 1 and isinstance(place, Path)
     key = load_key(settings)
     board = StockBoard()
     gate = MemoryGate(board, exclusive=exclusive)
     counters = Counters("participant")
-    refresher = Refresher(
-        SqlCampaigns(open_engine(path), CLOCK), SqliteClaims(path, CLOCK, ENTROPY), CLOCK, exclusive=exclusive
-    )
+    refresher = Refresher(SqlCampaigns(open_engine(place), CLOCK), open_claims(place), CLOCK, exclusive=exclusive)
     book = CampaignBook(board, gate)
-    command = [sys.executable, "-m", "headgate.bootstrap.ledger_writer", str(path), str(os.getpid())]
-    writer = ProcessWriter(loop, command, _stop_this_process)
+    writer = ProcessWriter(loop, *_writer_command(place), _stop_this_process)
     read_thread = LedgerThread(loop, "ledger-read")
     desk = ClaimDesk(loop, writer, gate, board, counters, refresher.read_again, _stop_this_process)
 
@@ -144,7 +143,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         limiter=SharedAddressLimiter(settings.run_dir / "limits", settings.limits.per_ip_per_minute, key),
         telemetry=counters,
         pages=Pages(build_assets(settings.public_dir / "assets")),
-        reader=Reader(SqliteClaims(path, CLOCK, ENTROPY), read_thread),
+        reader=Reader(open_claims(place), read_thread),
         bodies=Bodies(),
         permits=settings.limits.concurrency,
         current=watcher.current,
@@ -156,6 +155,15 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     return plane
+
+
+def _writer_command(place: Place) -> tuple[list[str], dict[str, str]]:
+    """How a ledger process is started: its command line but for the socket, and its environment."""
+    where = str(place) if isinstance(place, Path) else ledger_writer.ON_A_SERVER
+    environment = dict(os.environ)
+    if not isinstance(place, Path):
+        environment[ledger_writer.URL_VARIABLE] = place.render_as_string(hide_password=False)
+    return [sys.executable, "-m", ledger_writer.__name__, where, str(os.getpid())], environment
 
 
 @cache

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from headgate.ports.ledger import LedgerDamaged
 from headgate.settings import Address
 
 FILES_WANTED = 65_535
@@ -41,12 +42,12 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(
-    data_dir: Path, listeners: dict[str, Address], check_ledger: Callable[[], None], *, serving: bool
+    data_dir: Path, listeners: dict[str, Address], check_ledger: Callable[[], str], *, serving: bool
 ) -> Iterator[Finding]:
     """One finding after the other, so that a caller can show progress.
 
-    `check_ledger` raises where the ledger is damaged; `serving` says that a Headgate has this directory, and so
-    its ports.
+    `check_ledger` says what it found, and raises where the ledger is damaged; `serving` says that a Headgate has
+    this directory, and so its ports.
     """
     yield python_version()
     yield sqlite_version()
@@ -178,12 +179,14 @@ def sync_latency(path: Path, syncs: int = SYNCS) -> Finding:
     return Finding("disk commit", "ok", found)
 
 
-def ledger(check: Callable[[], None]) -> Finding:
+def ledger(check: Callable[[], str]) -> Finding:
     try:
-        check()
+        found = check()
+    except LedgerDamaged as error:
+        return Finding("ledger", "failing", str(error), "nothing is served from it")
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is the finding
-        return Finding("ledger", "failing", str(error), "restore it from a backup; nothing is served from it")
-    return Finding("ledger", "ok", "whole")
+        return Finding("ledger", "failing", str(error), "nothing can be served without it")
+    return Finding("ledger", "ok", found)
 
 
 def port_free(name: str, address: Address) -> Finding:

@@ -5,21 +5,40 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from .schema import SCHEMA_VERSION
+from ...ports.ledger import LedgerUnavailable
+from .schema import SCHEMA_VERSION, counter
+from .servers import SEQ, check_server, open_server_engine
 from .sqlite import BUSY_TIMEOUT_S, configure, meaning
 
+_MIGRATION_LOCK = 0x68656164
+"""`head` in ASCII: an advisory lock is a number that programs have agreed on."""
 
-def open_engine(path: Path) -> sa.Engine:
-    """The engine for reading; `writing(engine)` is the same for transactions that write."""
+MIGRATION_WAIT_S = 60
+
+COMMITS = 10
+"""Transactions that are timed to say how fast a server is."""
+
+
+def open_engine(place: Path | sa.URL) -> sa.Engine:
+    """The engine of a SQLite file or of a server, for reading; `writing(engine)` is the same for what writes."""
+    options = {"json_serializer": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))}
+    return open_server_engine(place, **options) if isinstance(place, sa.URL) else _open_file(place, options)
+
+
+def _open_file(path: Path, options: dict[str, Any]) -> sa.Engine:
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
-        json_serializer=lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")),
+        **options,
     )
 
     @sa.event.listens_for(engine, "connect")
@@ -66,16 +85,69 @@ def make_ledger(path: Path) -> None:
         os.close(directory)
 
 
+def exists(place: Path | sa.URL) -> bool:
+    """Whether there is a ledger; raises LedgerUnavailable for a server that cannot be asked."""
+    if isinstance(place, Path):
+        return place.exists()
+    engine = open_engine(place)
+    try:
+        with engine.connect() as connection:
+            return schema_version(connection) is not None
+    finally:
+        engine.dispose()
+
+
+def server_of(engine: sa.Engine) -> str:
+    """Name and version of a ledger's server, and how long a commit there takes; raises LedgerUnavailable."""
+    with engine.connect() as connection:
+        found = check_server(connection)
+    times = []
+    for _ in range(COMMITS):
+        started = time.perf_counter()
+        with writing(engine).begin() as connection:
+            connection.execute(sa.update(counter).where(counter.c.name == SEQ).values(value=counter.c.value))
+        times.append((time.perf_counter() - started) * 1000)
+    return f"{found}, a transaction takes {statistics.median(times):.1f} ms (median of {COMMITS})"
+
+
 def upgrade(engine: sa.Engine) -> None:
     """Bring the schema to this program's version; raises SchemaTooNew where it is beyond it."""
     with engine.connect() as connection:
+        if engine.dialect.name != "sqlite":
+            check_server(connection)
         if schema_version(connection) == SCHEMA_VERSION:
             return
     # Alembic takes a third of a second to import, and most starts have nothing to migrate.
     from .migrating import migrate  # noqa: PLC0415
 
-    with writing(engine).begin() as connection:
+    with _migrating(engine) as connection:
         migrate(connection)
+
+
+@contextmanager
+def _migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction beside which no other program migrates the same ledger."""
+    match engine.dialect.name:
+        case "sqlite":
+            with writing(engine).begin() as connection:
+                yield connection
+        case "postgresql":
+            with engine.begin() as connection:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                yield connection
+        case _:
+            # Statements that change tables commit by themselves here, so the lock belongs to the session.
+            with engine.connect() as connection:
+                if not connection.scalar(sa.select(sa.func.get_lock(str(_MIGRATION_LOCK), MIGRATION_WAIT_S))):
+                    raise LedgerUnavailable(
+                        f"another program has been migrating the ledger for {MIGRATION_WAIT_S} s; look what it does"
+                    )
+                try:
+                    yield connection
+                    # Before the lock is given back, or the next program would not see the version that is reached.
+                    connection.commit()
+                finally:
+                    connection.execute(sa.select(sa.func.release_lock(str(_MIGRATION_LOCK))))
 
 
 def schema_version(connection: sa.Connection) -> str | None:

@@ -8,18 +8,20 @@ from ...ports.clock import Clock
 from ...ports.ledger import Lease
 from .engine import writing
 from .schema import lease
+from .servers import server_now_ms
 
 
 class SqlLeases:
     """See `headgate.ports.ledger.LeaseLedger`."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock | None) -> None:
+        """Without a `clock` that of the server decides, which all candidates share."""
         self._writing = writing(engine)
         self._clock = clock
 
     def acquire(self, name: str, holder: str, ttl_ms: int) -> Lease | None:
         with self._writing.begin() as connection:
-            now_ms = self._clock.now_ms()
+            now_ms = server_now_ms(connection) if self._clock is None else self._clock.now_ms()
             row = connection.execute(sa.select(lease).where(lease.c.name == name)).one_or_none()
             if row is None:
                 taken = Lease(name, holder, 1, now_ms + ttl_ms)

@@ -12,7 +12,7 @@ import contextlib
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...domain.claim import ClaimRequest
@@ -45,7 +45,13 @@ STOP_S = 5.0
 class ProcessWriter:
     """The worker's end; see `headgate.ports.ledger.LedgerWriter`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, command: Sequence[str], on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        on_lost: Callable[[], None],
+    ) -> None:
         """`command` starts the ledger process; the number of its socket is added to it.
 
         `on_lost` is called when the process has ended by itself, whether or not a call was under way.
@@ -55,7 +61,10 @@ class ProcessWriter:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 -- our own program
-                [*command, str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                [*command, str(theirs.fileno())],
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
             )
         ours.setblocking(False)
         self._loop = loop

@@ -19,24 +19,28 @@ class SchemaTooNew(LedgerError):
     """The ledger was migrated by a newer program, and this one would write it wrongly."""
 
 
-def migrate(connection: sa.Connection) -> None:
+def migrate(connection: sa.Connection, to: str = "head") -> None:
     """Run the migrations that are missing, in the caller's transaction; raises SchemaTooNew."""
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config = _config()
     config.attributes["connection"] = connection
     scripts = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
     if current is not None and current not in known:
+        place = connection.engine.url.render_as_string(hide_password=True)
         raise SchemaTooNew(
-            f"the ledger {connection.engine.url.database} has schema {current}, and this program knows up to "
+            f"the ledger {place} has schema {current}, and this program knows up to "
             f"{scripts.get_current_head()}; run the newer program"
         )
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def newest() -> str | None:
     """The version of the last migration."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    return ScriptDirectory.from_config(config).get_current_head()
+    return config

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = "0001"
+from .types import Bytes16, Name, Number, Text
+
+SCHEMA_VERSION = "0002"
 """The last migration; a test holds it against the migrations themselves."""
 
 METADATA = sa.MetaData()
@@ -16,16 +18,16 @@ campaign = sa.Table(
     "campaign",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("slug", sa.Text, nullable=False, unique=True),
-    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("slug", Name, nullable=False, unique=True),
+    sa.Column("kind", Name, nullable=False),
     sa.Column("title", sa.JSON, nullable=False),
     sa.Column("opens_at", sa.BigInteger, nullable=False),
     sa.Column("closes_at", sa.BigInteger, nullable=False),
     sa.Column("utc_offset_s", sa.Integer, nullable=False),
     sa.Column("per_person", sa.Integer, nullable=False),
     sa.Column("rehearsal", sa.Boolean, nullable=False),
-    sa.Column("verification", sa.Text, nullable=False),
-    sa.Column("control", sa.Text, nullable=False),
+    sa.Column("verification", Name, nullable=False),
+    sa.Column("control", Name, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.CheckConstraint("opens_at < closes_at", name="campaign_window"),
@@ -37,7 +39,7 @@ pool = sa.Table(
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("code", Name, nullable=False),
     sa.Column("label", sa.JSON, nullable=False),
     sa.Column("capacity", sa.Integer, nullable=False),
     sa.Column("remaining", sa.Integer, nullable=False),
@@ -49,22 +51,24 @@ pool = sa.Table(
 # `seq` is the key that SQLite stores rows by, so that claims are appended and an export in order of
 # commitment is a plain scan.  `id` and `code` need no index of their own: both begin with `seq`, which
 # makes them unique and finds their row.  The checks are chains of OR because SQLite builds a temporary
-# table for an IN list, and it would build these for every batch's every row.
+# table for an IN list, and it would build these for every batch's every row.  There are no foreign keys:
+# the batch reads campaign and pool in its transaction, and checking them for every row would cost as much
+# as inserting it.
 claim = sa.Table(
     "claim",
     METADATA,
-    sa.Column("seq", sa.Integer, primary_key=True),
-    sa.Column("id", sa.Text, nullable=False),
-    sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
-    sa.Column("pool_id", sa.Integer, sa.ForeignKey("pool.id"), nullable=False),
-    sa.Column("person", sa.LargeBinary(16), nullable=False),
+    sa.Column("seq", Number, primary_key=True, autoincrement=False),
+    sa.Column("id", Name, nullable=False),
+    sa.Column("campaign_id", sa.Integer, nullable=False),
+    sa.Column("pool_id", sa.Integer, nullable=False),
+    sa.Column("person", Bytes16, nullable=False),
     sa.Column("ordinal", sa.Integer, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("status", Name, nullable=False),
+    sa.Column("code", Name, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("ended_at", sa.BigInteger),
-    sa.Column("key_digest", sa.LargeBinary(16)),
-    sa.Column("body_digest", sa.LargeBinary(16)),
+    sa.Column("key_digest", Bytes16),
+    sa.Column("body_digest", Bytes16),
     sa.UniqueConstraint("campaign_id", "person", "ordinal", name="claim_place"),
     sa.CheckConstraint(
         "status = 'confirmed' OR status = 'held' OR status = 'redeemed' OR status = 'cancelled' OR status = 'expired'",
@@ -77,9 +81,9 @@ operator = sa.Table(
     "operator",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("role", sa.Text, nullable=False),
-    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("name", Name, nullable=False, unique=True),
+    sa.Column("role", Name, nullable=False),
+    sa.Column("password_hash", Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
 )
 
@@ -90,18 +94,27 @@ operation = sa.Table(
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", sa.BigInteger, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("action", Name, nullable=False),
     sa.Column("detail", sa.JSON, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("digest", Name, nullable=False, unique=True),
 )
 
 # `epoch` is the fencing token: it grows with every new holder.
 lease = sa.Table(
     "lease",
     METADATA,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("holder", Text, nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
+)
+
+# Only where several programs write: on SQLite the last number is that of the last claim.  Whoever writes
+# claims, stock or campaigns locks the row `claim.seq` first, so that all of them come one after the other.
+counter = sa.Table(
+    "counter",
+    METADATA,
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
 )

@@ -1,0 +1,169 @@
+"""How every connection to a ledger on a database server is opened, and what its errors mean.
+
+PostgreSQL through psycopg, MySQL and MariaDB through PyMySQL.  Nothing here tries a statement again: a
+connection that failed is dropped, and whoever asked is told what is known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...ports.ledger import LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable
+from .schema import counter
+
+CONNECT_S = 3
+LOCK_S = 3
+"""How long a batch waits for the one before it, which takes milliseconds."""
+STATEMENT_S = 10
+"""What the largest export page or count may take; a claim's statement takes milliseconds."""
+POOL_SIZE = 4
+"""Connections that one process may hold: its threads, each with one at a time."""
+POOL_WAIT_S = 3
+
+SEQ = "claim.seq"
+"""The row of `counter` that numbers claims."""
+
+VERSIONS_WANTED = {"postgresql": (14,), "mariadb": (10, 6), "mysql": (8, 0, 16)}
+"""PostgreSQL as far back as its project keeps it up; the others since they do what a CHECK says."""
+
+_LOSES = "a confirmed claim would be lost in a crash; set it to {}"
+_REPLICA = "it takes no writes, and may be a replica; name the primary in ledger.url"
+_SETTINGS_WANTED = {
+    "postgresql": (("fsync", "on", _LOSES.format("on")), ("transaction_read_only", "off", _REPLICA)),
+    "mysql": (
+        ("innodb_flush_log_at_trx_commit", "1", _LOSES.format(1)),
+        ("read_only", "0", _REPLICA),
+    ),
+}
+_SETTINGS_WANTED["mariadb"] = _SETTINGS_WANTED["mysql"]
+
+_POSTGRESQL_OPTIONS = {
+    "statement_timeout": STATEMENT_S * 1000,
+    "lock_timeout": LOCK_S * 1000,
+    # A program that was stopped in the middle of a transaction must not keep the others waiting.
+    "idle_in_transaction_session_timeout": STATEMENT_S * 1000,
+    # The server may have another default, with which a confirmed claim could be lost in a crash.
+    "synchronous_commit": "on",
+}
+_MYSQL_INIT = f"SET SESSION innodb_lock_wait_timeout = {LOCK_S}, sql_mode = 'STRICT_ALL_TABLES,ANSI_QUOTES'"
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_READ_ONLY_SQLSTATES = {"25006"}
+# https://mariadb.com/kb/en/mariadb-error-code-reference/
+_READ_ONLY_NUMBERS = {1290, 1792, 1836}
+_CHECK_NUMBERS = {3819, 4025}
+
+_DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
+
+
+def server_url(text: str) -> sa.URL:
+    """The URL of a database server with the driver that is used for it."""
+    url = sa.make_url(text)
+    return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+
+
+def shown(url: sa.URL) -> str:
+    """The URL as messages may show it."""
+    return url.render_as_string(hide_password=True)
+
+
+def check_server(connection: sa.Connection) -> str:
+    """Whether this server keeps what a ledger promises; raises LedgerUnavailable.  Its name and version."""
+    dialect, url = connection.dialect, connection.engine.url
+    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+    version = tuple(dialect.server_version_info or ())
+    found = f"{name} {'.'.join(map(str, version))}"
+    if version < VERSIONS_WANTED[name]:
+        wanted = ".".join(map(str, VERSIONS_WANTED[name]))
+        raise LedgerUnavailable(
+            f"the ledger {shown(url)} is on {found}; at least {wanted} is needed, upgrade the server"
+        )
+    for setting, right, why in _SETTINGS_WANTED[dialect.name]:
+        question = f"SHOW {setting}" if dialect.name == "postgresql" else f"SELECT @@{setting}"
+        value = str(connection.exec_driver_sql(question).scalar_one())
+        if value != right:
+            raise LedgerUnavailable(f"the ledger {shown(url)} is on a server with {setting} = {value}: {why}")
+    return found
+
+
+def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
+    """Connects when it is used; `options` go to the engine."""
+    if url.get_backend_name() == "postgresql":
+        said = " ".join(f"-c {name}={value}" for name, value in _POSTGRESQL_OPTIONS.items())
+        arguments: dict[str, Any] = {"connect_timeout": CONNECT_S, "options": said}
+    else:
+        arguments = {
+            "connect_timeout": CONNECT_S, "read_timeout": STATEMENT_S, "write_timeout": STATEMENT_S,
+            "init_command": _MYSQL_INIT, "charset": "utf8mb4",
+        }  # fmt: skip
+    engine = sa.create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_S,
+        connect_args=arguments,
+        **options,
+    )
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("immediate", False):
+            connection.execute(sa.select(counter.c.value).where(counter.c.name == SEQ).with_for_update())
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _translate(context: sa.engine.ExceptionContext) -> None:
+        error = context.sqlalchemy_exception
+        # What remains is a mistake in a statement, or an answer, such as that a table is not there yet.
+        if isinstance(error, sa.exc.DBAPIError) and not isinstance(
+            error, sa.exc.IntegrityError | sa.exc.ProgrammingError
+        ):
+            # Whatever it was, the next transaction gets another connection: this one may still be in the middle of it.
+            if context.connection is None:
+                raise LedgerUnavailable(
+                    f"the ledger {shown(url)} cannot be reached: {str(error.orig).strip()}; "
+                    "look whether the server runs, and at host, port, names and password in ledger.url"
+                ) from context.original_exception
+            committing = context.statement is None
+            context.is_disconnect = context.is_disconnect or committing
+            raise server_meaning(error, url, committing=committing) from context.original_exception
+
+    return engine
+
+
+def server_now_ms(connection: sa.Connection) -> int:
+    """The server's clock: with many programs none of theirs can decide when a campaign opens."""
+    if connection.dialect.name == "postgresql":
+        seconds: sa.ColumnElement[Any] = sa.extract("epoch", sa.func.clock_timestamp())
+    else:
+        seconds = sa.func.unix_timestamp(sa.func.sysdate(sa.literal(6)))
+    return int(connection.execute(sa.select(seconds)).scalar_one() * 1000)
+
+
+def server_meaning(error: sa.exc.DBAPIError, url: sa.URL, *, committing: bool) -> LedgerError:
+    """What an error of a database server means for a claim.
+
+    A commit that was not answered may have happened; before it nothing has.
+    """
+    said = f"the ledger {shown(url)} answered: {str(error.orig).strip()}"
+    # PyMySQL does not know that a failed CHECK is a matter of integrity.
+    if isinstance(error, sa.exc.IntegrityError) or _number(error.orig) in _CHECK_NUMBERS:
+        return LedgerDamaged(f"{said}; stop, and run `headgate audit` on its campaigns")
+    if committing:
+        return LedgerInDoubt(f"{said}; whether the last commit happened is not known")
+    if _is_read_only(error.orig):
+        return LedgerUnavailable(
+            f"{said}; this server takes no writes, it may be a replica: name the primary in ledger.url"
+        )
+    return LedgerUnavailable(f"{said}; nothing was written")
+
+
+def _is_read_only(error: BaseException | None) -> bool:
+    return getattr(error, "sqlstate", None) in _READ_ONLY_SQLSTATES or _number(error) in _READ_ONLY_NUMBERS
+
+
+def _number(error: BaseException | None) -> object:
+    """The error number of MySQL and MariaDB."""
+    return error.args[0] if error is not None and error.args else None

@@ -1,0 +1,43 @@
+"""Ledgers on real engines, each test with a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.servers import Server, mariadb, postgresql
+
+ENGINES = ("sqlite", "postgresql", "mariadb")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with postgresql(tmp_path_factory.mktemp("servers")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with mariadb(tmp_path_factory.mktemp("servers")) as server:
+        yield server
+
+
+@pytest.fixture(params=ENGINES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | sa.URL]:
+    """Where a ledger is, before it has any table."""
+    if request.param == "sqlite":
+        yield tmp_path / "ledger.db"
+        return
+    server: Server = request.getfixturevalue(f"{request.param}_server")
+    name = f"t{abs(hash(request.node.nodeid))}"
+    admin = sa.create_engine(server.url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield sa.make_url(server.url).set(database=name)
+    with admin.connect() as connection:
+        forced = " WITH (FORCE)" if request.param == "postgresql" else ""
+        connection.exec_driver_sql(f"DROP DATABASE {name}{forced}")
+    admin.dispose()

@@ -1,0 +1,228 @@
+"""Ledgers on servers that are wrong, and commits that were not answered."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from headgate.domain.claim import Granted
+from headgate.ports.ledger import LedgerInDoubt, LedgerUnavailable
+from headgate.storage.sql import servers as sql_servers
+from headgate.storage.sql.engine import exists, open_engine, upgrade
+from headgate.storage.sql.server_claims import ServerClaims
+from headgate.storage.sql.server_statements import Postgresql
+from headgate.storage.sql.servers import server_url
+from tests.fakes import SeededEntropy
+from tests.servers import free_port, postgresql
+from tests.storage.test_ledger_contract import House
+
+SERVERS = ("postgresql", "mariadb")
+on_servers = pytest.mark.parametrize("place", SERVERS, indirect=True)
+
+
+# Not the level READ COMMITTED, with which a transaction may begin.
+_COMMIT = re.compile(rb"COMMIT(?!TED)")
+
+
+class Cut:
+    """Stands between a program and its server, and cuts the connection at the first COMMIT that it is told to."""
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.when: str | None = None
+        """`before`: the server never sees the COMMIT; `after`: the program never sees its answer."""
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(self._target) as server:
+            lost = threading.Event()
+            answering = threading.Thread(target=self._answer, args=(server, client, lost), daemon=True)
+            answering.start()
+            while content := client.recv(65_536):
+                if _COMMIT.search(content) and self.when is not None:
+                    when, self.when = self.when, None
+                    lost.set()
+                    answering.join()
+                    if when == "after":
+                        server.sendall(content)
+                        server.settimeout(5)
+                        # Its answer says that it is done; nobody else hears it.
+                        server.recv(65_536)
+                    return
+                server.sendall(content)
+
+    @staticmethod
+    def _answer(server: socket.socket, client: socket.socket, lost: threading.Event) -> None:
+        try:
+            while not lost.is_set():
+                server.settimeout(0.05)
+                try:
+                    content = server.recv(65_536)
+                except TimeoutError:
+                    continue
+                if not content:
+                    return
+                if not lost.is_set():
+                    client.sendall(content)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def cut(place: sa.URL) -> Iterator[Cut]:
+    made = Cut((place.host or "", place.port or 0))
+    yield made
+    made.close()
+
+
+@on_servers
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_commit_that_was_not_answered_is_in_doubt_and_settled_by_reading(place: sa.URL, cut: Cut, when: str) -> None:
+    house = House(place)
+    claims = ServerClaims(open_engine(place.set(port=cut.port)), house.clock, SeededEntropy())
+    request = house.request(1)
+    claims.claims_of(request.campaign_id, request.person)
+    cut.when = when
+    with pytest.raises(LedgerInDoubt, match="whether the last commit happened is not known"):
+        claims.confirm([request], [True])
+    (decision,) = claims.confirm([request], [True]).decisions
+    assert isinstance(decision, Granted)
+    assert decision.repeated is (when == "after")
+    assert (house.campaigns.tally("masks").confirmed, house.campaigns.tally("masks").ok) == (1, True)
+    claims.close()
+    house.close()
+
+
+@on_servers
+def test_a_connection_that_the_server_ended_costs_one_answer(place: sa.URL) -> None:
+    house = House(place)
+    house.ask(house.request(1))
+    with house.engine.connect() as connection:
+        if place.get_backend_name() == "postgresql":
+            own = "SELECT pg_backend_pid()"
+            others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            end = "SELECT pg_terminate_backend({})"
+        else:
+            own = "SELECT connection_id()"
+            others = "SELECT id FROM information_schema.processlist WHERE db = database()"
+            end = "KILL {}"
+        mine = connection.exec_driver_sql(own).scalar_one()
+        for number in connection.exec_driver_sql(others).scalars().all():
+            if number != mine:
+                connection.exec_driver_sql(end.format(number))
+    with pytest.raises(LedgerUnavailable, match="nothing was written"):
+        house.ask(house.request(2))
+    assert isinstance(house.ask(house.request(2))[0], Granted)
+    assert house.campaigns.tally("masks").confirmed == 2
+    house.close()
+
+
+@on_servers
+def test_the_row_that_everybody_locks_is_waited_for_and_no_longer(
+    place: sa.URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sql_servers._POSTGRESQL_OPTIONS, "lock_timeout", 100)
+    monkeypatch.setattr(sql_servers, "_MYSQL_INIT", sql_servers._MYSQL_INIT.replace("timeout = 3", "timeout = 1"))
+    house = House(place)
+    with house.engine.begin() as holder:
+        holder.exec_driver_sql("SELECT value FROM counter FOR UPDATE")
+        with pytest.raises(LedgerUnavailable, match="nothing was written"):
+            house.ask(house.request(1))
+    assert isinstance(house.ask(house.request(1))[0], Granted)
+    house.close()
+
+
+@on_servers
+def test_a_server_that_cannot_be_reached_is_named_without_its_password(place: sa.URL) -> None:
+    gone = place.set(port=free_port(), password="sekret")
+    with pytest.raises(LedgerUnavailable, match="cannot be reached") as found:
+        exists(gone)
+    assert "sekret" not in str(found.value)
+    assert str(gone.port) in str(found.value)
+
+
+@on_servers
+def test_a_database_that_is_not_there_is_named(place: sa.URL) -> None:
+    with pytest.raises(LedgerUnavailable, match="nowhere"):
+        exists(place.set(database="nowhere"))
+
+
+@on_servers
+def test_a_server_of_an_older_version_is_refused(place: sa.URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_engine(place)
+    for name in sql_servers.VERSIONS_WANTED:
+        monkeypatch.setitem(sql_servers.VERSIONS_WANTED, name, (99,))
+    with pytest.raises(LedgerUnavailable, match="at least 99 is needed"):
+        upgrade(engine)
+    engine.dispose()
+
+
+def test_a_server_that_does_not_sync_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with postgresql(tmp_path_factory.mktemp("careless"), fsync="off") as server:
+        engine = open_engine(sa.make_url(server.url))
+        with pytest.raises(LedgerUnavailable, match="fsync = off: a confirmed claim would be lost"):
+            upgrade(engine)
+        engine.dispose()
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_ledger_that_takes_no_writes_any_more_says_what_it_is(place: sa.URL) -> None:
+    house = House(place)
+    with house.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {place.database} SET default_transaction_read_only = on")
+    house.engine.dispose()
+    claims = ServerClaims(open_engine(place), house.clock, SeededEntropy())
+    with pytest.raises(LedgerUnavailable, match=r"name the primary in ledger\.url"):
+        claims.confirm([house.request(1)], [True])
+    claims.close()
+    engine = open_engine(place)
+    with pytest.raises(LedgerUnavailable, match="may be a replica"):
+        upgrade(engine)
+    engine.dispose()
+    house.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "driver"),
+    [
+        ("postgresql://u:p@h/d", "postgresql+psycopg"), ("mysql://u@h/d", "mysql+pymysql"),
+        ("mariadb://u@h/d", "mariadb+pymysql"),
+    ],
+)  # fmt: skip
+def test_a_url_need_not_name_the_driver(given: str, driver: str) -> None:
+    assert server_url(given).drivername == driver
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_claims_are_looked_up_by_key_in_a_table_that_was_never_counted(place: sa.URL) -> None:
+    house = House(place)
+    house.campaigns.topup("masks", "b", 100_000, actor="test")
+    house.sql("ALTER TABLE claim SET (autovacuum_enabled = off)")
+    house.ask(*(house.request(person, "b") for person in range(200)))
+    persons = [bytes([person]) * 16 for person in range(100)]
+    campaign_id = house.request(1).campaign_id
+    with house.engine.connect() as connection:
+        rows = connection.exec_driver_sql(f"EXPLAIN {Postgresql._RECORDS}", (persons, campaign_id)).scalars()
+        plan = "\n".join(rows)
+    assert "Index Cond: ((campaign_id =" in plan, plan
+    assert "(person = asking.person)" in plan, plan
+    assert "Filter" not in plan, plan
+    house.close()
