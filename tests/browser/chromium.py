@@ -7,16 +7,13 @@ had, a laptop skips with one loud line and CI fails.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
+from tests.installing import INSTALL_S, TOOLS, debian_package, one_at_a_time
 from tests.needs import unavailable
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -29,21 +26,8 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-INSTALL_S = 600
-
 AXE = "axe-core@4.14.1"
 AXE_SHA256 = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"
-
-TOOLS = Path(__file__).resolve().parents[2] / ".tools"
-
-
-@contextmanager
-def one_at_a_time(name: str) -> Iterator[None]:
-    """Several test processes share one machine: only one of them installs."""
-    TOOLS.mkdir(exist_ok=True)
-    with (TOOLS / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _present() -> str | None:
@@ -54,20 +38,11 @@ def _present() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-def _installed() -> str | None:
-    """Debian's package, where this process may install it."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return None
-    with one_at_a_time("chromium"):
-        if _present() is None:
-            for command in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
-                subprocess.run(["apt-get", "--quiet", *command], check=False, timeout=INSTALL_S, capture_output=True)
-    return _present()
-
-
 def chromium() -> str:
     """The path of a Chromium."""
-    found = _present() or _installed()
+    if _present() is None:
+        debian_package("chromium", _present)
+    found = _present()
     if found is None:
         unavailable("NO CHROMIUM: install it (Debian: apt install chromium) or set TEST_CHROMIUM to its path")
     return found
