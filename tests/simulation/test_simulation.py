@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sqlite3
@@ -17,6 +18,7 @@ from headgate.domain.allocation import Record
 from headgate.domain.claim import Claim, ClaimRequest, Granted
 from headgate.domain.outcome import SOLD_OUT, STORE_UNAVAILABLE, Refusal
 from headgate.lab.simulation.run import SeedFailed, run_seeds
+from headgate.lab.simulation.world import World
 from headgate.ports.gate import Admission
 from headgate.ports.ledger import BatchResult, PoolStock
 from headgate.services.claiming import ClaimDesk, Pending
@@ -54,6 +56,12 @@ def test_the_same_seed_gives_the_same_run_in_every_process() -> None:
     # A set of texts or bytes has another order in each process, and a run must not depend on it.
     assert run_elsewhere("1", 40) == run_elsewhere("2", 40)
     assert run_elsewhere("1", 40) != run_elsewhere("1", 41), "the digest does not see the answers"
+
+
+def test_a_simulated_world_is_gone_when_its_run_is_over() -> None:
+    run_seeds(range(3))
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if type(thing) is World]
 
 
 class AnswersBeforeCommit(ClaimDesk):

@@ -36,11 +36,12 @@ Decision = Granted | Refusal
 _log = structlog.get_logger("headgate.claims")
 
 
-class Pending(msgspec.Struct, eq=False, gc=False):
+class Pending(msgspec.Struct, eq=False):
     """A decision to come, awaited by the one request that asked for it.
 
     It speaks the protocol of `asyncio.Future` with whoever drives that request, and wakes it at once
-    instead of on a later turn of the loop: a rush makes one of these for every claim.
+    instead of on a later turn of the loop: a rush makes one of these for every claim.  The garbage collector
+    has to see it, because a request that is never decided is in a circle with it.
     """
 
     _loop: asyncio.AbstractEventLoop
