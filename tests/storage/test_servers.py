@@ -226,3 +226,18 @@ def test_claims_are_looked_up_by_key_in_a_table_that_was_never_counted(place: sa
     assert "(person = asking.person)" in plan, plan
     assert "Filter" not in plan, plan
     house.close()
+
+
+@on_servers
+def test_a_program_of_an_older_schema_writes_nothing_any_more_and_goes_on_reading(place: sa.URL) -> None:
+    house = House(place)
+    claim = house.ask(house.request(1))[0]
+    house.sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(LedgerUnavailable, match="has schema 9999, and this program writes"):
+        house.ask(house.request(2))
+    with pytest.raises(LedgerUnavailable, match="upgrade this node"):
+        house.campaigns.topup("masks", "a", 1, actor="test")
+    assert isinstance(claim, Granted)
+    assert house.claims.claims_of(house.request(1).campaign_id, bytes([1]) * 16) == [claim.claim]
+    assert (house.campaigns.tally("masks").confirmed, house.campaigns.tally("masks").capacity) == (1, 7)
+    house.close()

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...ports.ledger import LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable
-from .schema import counter
+from .schema import SCHEMA_VERSION
 
 CONNECT_S = 3
 LOCK_S = 3
@@ -38,6 +38,11 @@ _SETTINGS_WANTED = {
     ),
 }
 _SETTINGS_WANTED["mariadb"] = _SETTINGS_WANTED["mysql"]
+
+_LOCK = (
+    "SELECT alembic_version.version_num FROM counter CROSS JOIN alembic_version"  # noqa: S608 -- of a constant
+    f" WHERE counter.name = '{SEQ}' FOR UPDATE"
+)
 
 _POSTGRESQL_OPTIONS = {
     "statement_timeout": STATEMENT_S * 1000,
@@ -111,7 +116,7 @@ def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("immediate", False):
-            connection.execute(sa.select(counter.c.value).where(counter.c.name == SEQ).with_for_update())
+            _lock(connection)
 
     @sa.event.listens_for(engine, "handle_error")
     def _translate(context: sa.engine.ExceptionContext) -> None:
@@ -131,6 +136,16 @@ def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
             raise server_meaning(error, url, committing=committing) from context.original_exception
 
     return engine
+
+
+def _lock(connection: sa.Connection) -> None:
+    """Lock the row that orders all writers; raises LedgerUnavailable where another program has changed the schema."""
+    found = connection.exec_driver_sql(_LOCK).scalar_one_or_none()
+    if found != SCHEMA_VERSION:
+        raise LedgerUnavailable(
+            f"the ledger {shown(connection.engine.url)} has schema {found}, and this program writes {SCHEMA_VERSION}; "
+            "upgrade this node, nothing was written"
+        )
 
 
 def server_now_ms(connection: sa.Connection) -> int:
