@@ -26,7 +26,7 @@ from ...ports.ledger import BatchResult, LedgerDamaged, PoolStock
 from .engine import writing
 from .schema import campaign, claim, counter, pool
 from .server_statements import Row, Taken, statements_of
-from .servers import SEQ, server_now_ms
+from .servers import SEQ, server_time
 
 _RULES = sa.select(
     campaign.c.id, campaign.c.control, campaign.c.opens_at, campaign.c.closes_at, campaign.c.per_person
@@ -78,6 +78,7 @@ class ServerClaims:
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
         self._clock = clock
         self._entropy = entropy
+        self._last_seq_and_time = _LAST_SEQ.add_columns(server_time(engine.dialect.name))
         self._statements = statements_of(engine.dialect.name)
         self._granting = True
         self._known_versions: dict[int, int] | None = None
@@ -110,7 +111,7 @@ class ServerClaims:
         self, connection: sa.Connection, batch: Sequence[ClaimRequest]
     ) -> tuple[list[Granted | Refusal], _Minter, list[Taken], list[PoolStock]]:
         """(decisions, the claims to insert, units to take from pools, stock of those pools afterwards)."""
-        now_ms = self._now_ms(connection)
+        last_seq, now_ms = self._moment(connection)
         rules = {
             row.id: Rules(Control(row.control), row.opens_at, row.closes_at, row.per_person)
             for row in connection.execute(_RULES, {"ids": sorted({request.campaign_id for request in batch})})
@@ -119,7 +120,6 @@ class ServerClaims:
             row.id: row for row in connection.execute(_POOLS, {"ids": sorted({request.pool_id for request in batch})})
         }
         held = self._held(connection, batch)
-        last_seq = connection.execute(_LAST_SEQ).scalar_one()
         codes = {pool_id: row.code for pool_id, row in pools.items()}
         stock = {pool_id: (row.campaign_id, row.remaining) for pool_id, row in pools.items()}
         mint = _Minter(len(batch), last_seq, now_ms, self._entropy, codes)
@@ -132,8 +132,12 @@ class ServerClaims:
                 changed.append(PoolStock(row.campaign_id, pool_id, after, row.version + 1))
         return decisions, mint, taken, changed
 
-    def _now_ms(self, connection: sa.Connection) -> int:
-        return server_now_ms(connection) if self._clock is None else self._clock.now_ms()
+    def _moment(self, connection: sa.Connection) -> tuple[int, int]:
+        """The number of the last claim, and the time (ms)."""
+        if self._clock is not None:
+            return connection.execute(_LAST_SEQ).scalar_one(), self._clock.now_ms()
+        seq, seconds = connection.execute(self._last_seq_and_time).one()
+        return seq, int(seconds * 1000)
 
     def _held(self, connection: sa.Connection, batch: Iterable[ClaimRequest]) -> dict[PersonKey, list[Record]]:
         persons: dict[int, set[bytes]] = {}
@@ -159,7 +163,7 @@ class ServerClaims:
             connection.execute(
                 sa.update(claim)
                 .where(claim.c.seq == held.seq)
-                .values(status=Status.CANCELLED, ordinal=-held.seq, ended_at=self._now_ms(connection))
+                .values(status=Status.CANCELLED, ordinal=-held.seq, ended_at=self._moment(connection)[1])
             )
             connection.execute(
                 sa.update(pool)

@@ -148,13 +148,18 @@ def _lock(connection: sa.Connection) -> None:
         )
 
 
+def server_time(dialect: str) -> sa.ColumnElement[Any]:
+    """The server's clock (s), now and not when the transaction began.
+
+    With many programs none of their clocks can decide when a campaign opens.
+    """
+    if dialect == "postgresql":
+        return sa.extract("epoch", sa.func.clock_timestamp())
+    return sa.func.unix_timestamp(sa.func.sysdate(sa.literal(6)))
+
+
 def server_now_ms(connection: sa.Connection) -> int:
-    """The server's clock: with many programs none of theirs can decide when a campaign opens."""
-    if connection.dialect.name == "postgresql":
-        seconds: sa.ColumnElement[Any] = sa.extract("epoch", sa.func.clock_timestamp())
-    else:
-        seconds = sa.func.unix_timestamp(sa.func.sysdate(sa.literal(6)))
-    return int(connection.execute(sa.select(seconds)).scalar_one() * 1000)
+    return int(connection.execute(sa.select(server_time(connection.dialect.name))).scalar_one() * 1000)
 
 
 def server_meaning(error: sa.exc.DBAPIError, url: sa.URL, *, committing: bool) -> LedgerError:
