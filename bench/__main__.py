@@ -210,7 +210,7 @@ def paired(slices, first_name, first, second_name, second):
     The speed of a shared machine drifts by half within a minute; two loads that follow each other at
     once see the same machine.
     """
-    results = {first_name: [], second_name: []}
+    results: dict[str, list[Load]] = {first_name: [], second_name: []}
     with first as one, second as other:
         for number in range(slices):
             turn = [(first_name, one), (second_name, other)]

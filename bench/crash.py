@@ -42,7 +42,8 @@ def check(directory, blows, per_blow, dice):
     headgate("campaign", "create", file, "--data", data)
     headgate("rehearsal", "tokens", "crash", "--count", blows * per_blow, "--out", tokens_file, "--data", data)
     tokens = tokens_file.read_text().split()
-    told, starts = {}, []
+    told: dict[str, str] = {}
+    starts = []
     for blow in range(blows + 1):
         started = time.monotonic()
         with _server(data, directory / "serve.log") as server:

@@ -4,7 +4,6 @@ from headgate.bootstrap import ledger
 from headgate.domain.claim import ClaimRequest
 from headgate.services.sessions import Sessions
 from headgate.settings import load
-from headgate.storage.sql.sqlite_claims import SqliteClaims
 
 BATCH = 500
 
@@ -15,7 +14,7 @@ def fill(data, slug, count):
     with ledger.open_campaigns(settings) as campaigns:
         campaign = campaigns.campaign(slug)
     sessions = Sessions(b"\0" * 32, ledger.CLOCK, ledger.ENTROPY)
-    claims = SqliteClaims(ledger.ledger_file(settings), ledger.CLOCK, ledger.ENTROPY)
+    claims = ledger.open_claims(ledger.ledger_place(settings))
     fresh = [True] * BATCH
     made = 0
     while made < count:

@@ -89,7 +89,7 @@ def cpu_seconds(pid):
 
 def resident_mb(pid):
     """Of the largest process below `pid`: a worker, not its launcher."""
-    sizes = [0]
+    sizes = [0.0]
     for member in tree(pid):
         with contextlib.suppress(OSError, StopIteration):
             line = next(line for line in Path(f"/proc/{member}/status").read_text().splitlines() if "VmRSS" in line)
@@ -99,7 +99,7 @@ def resident_mb(pid):
 
 @dataclass
 class Server:
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     port: int
     log: Path
     to_be_killed: bool = False

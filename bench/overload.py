@@ -61,7 +61,7 @@ async def _person(port, path, token, until, rng, taken):
 
 async def _people(port, path, tokens, seconds):
     rng = random.Random(1)
-    taken = []
+    taken: list[tuple[int, float]] = []
     until = asyncio.get_running_loop().time() + seconds
     await asyncio.gather(*(_person(port, path, token, until, rng, taken) for token in tokens))
     return taken
