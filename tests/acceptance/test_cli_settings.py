@@ -74,3 +74,16 @@ def test_a_table_that_goes_into_a_file_is_not_cut(idle: Path) -> None:
     masks = next(campaign for campaign in listed if campaign["slug"] == "masks")
     assert masks["opens_at"] in row
     assert masks["closes_at"] in row
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("postgresql://u:sekret@h", "names no database"), ("postgresql://u:sekret@h:port/d", "is no URL"),
+        ("oracle://u:sekret@h/d", "oracle"),
+    ],
+)  # fmt: skip
+def test_a_ledger_url_that_cannot_be_used_is_refused_without_its_password(tmp_path: Path, url: str, named: str) -> None:
+    ran = run_cli("campaign", "list", data=tmp_path / "data", settings={"HEADGATE_LEDGER__URL": url})
+    ran.failed("ledger.url", named)
+    assert "sekret" not in ran.out + ran.err

@@ -43,8 +43,9 @@ def ledger_place(settings: Settings) -> Place:
         return settings.ledger_file
     try:
         url = server_url(settings.ledger.url)
-    except ArgumentError as error:
-        # The URL may hold a password, so it is not shown.
+    except (ArgumentError, ValueError) as error:
+        # A port that is no number is a ValueError.  The URL may hold a password, so it is not
+        # shown.
         raise SettingsError(
             "ledger.url is no URL; write for example postgresql://headgate:PASSWORD@db.example:5432/headgate"
         ) from error

@@ -125,13 +125,13 @@ def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
         if isinstance(error, sa.exc.DBAPIError) and not isinstance(
             error, sa.exc.IntegrityError | sa.exc.ProgrammingError
         ):
-            # Whatever it was, the next transaction gets another connection: this one may still be in the middle of it.
             if context.connection is None:
                 raise LedgerUnavailable(
                     f"the ledger {shown(url)} cannot be reached: {str(error.orig).strip()}; "
                     "look whether the server runs, and at host, port, names and password in ledger.url"
                 ) from context.original_exception
             committing = context.statement is None
+            # Whatever came of it, the next transaction gets another connection: this one may be in the middle of it.
             context.is_disconnect = context.is_disconnect or committing
             raise server_meaning(error, url, committing=committing) from context.original_exception
 
