@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from headgate.domain.claim import Granted
 from headgate.ports.ledger import LedgerInDoubt, LedgerUnavailable
+from headgate.storage.sql import postgresql_statements
 from headgate.storage.sql import servers as sql_servers
 from headgate.storage.sql.engine import exists, open_engine, upgrade
 from headgate.storage.sql.server_claims import ServerClaims
-from headgate.storage.sql.server_statements import Postgresql
 from headgate.storage.sql.servers import server_url
 from tests.fakes import SeededEntropy
 from tests.servers import free_port, postgresql
@@ -220,9 +220,11 @@ def test_claims_are_looked_up_by_key_in_a_table_that_was_never_counted(place: sa
     persons = [bytes([person]) * 16 for person in range(100)]
     campaign_id = house.request(1).campaign_id
     with house.engine.connect() as connection:
-        rows = connection.exec_driver_sql(f"EXPLAIN {Postgresql._RECORDS}", (persons, campaign_id)).scalars()
+        rows = connection.exec_driver_sql(
+            f"EXPLAIN {postgresql_statements._RECORDS}", ([campaign_id] * 100, persons)
+        ).scalars()
         plan = "\n".join(rows)
-    assert "Index Cond: ((campaign_id =" in plan, plan
+    assert "Index Cond: ((campaign_id = asking.campaign_id)" in plan, plan
     assert "(person = asking.person)" in plan, plan
     assert "Filter" not in plan, plan
     house.close()
@@ -240,4 +242,15 @@ def test_a_program_of_an_older_schema_writes_nothing_any_more_and_goes_on_readin
     assert isinstance(claim, Granted)
     assert house.claims.claims_of(house.request(1).campaign_id, bytes([1]) * 16) == [claim.claim]
     assert (house.campaigns.tally("masks").confirmed, house.campaigns.tally("masks").capacity) == (1, 7)
+    house.close()
+
+
+@on_servers
+def test_a_program_of_an_older_schema_says_so_where_the_newer_one_changed_what_it_reads(place: sa.URL) -> None:
+    house = House(place)
+    request = house.request(1)
+    house.sql("UPDATE alembic_version SET version_num = '9999'")
+    house.sql("ALTER TABLE campaign RENAME COLUMN per_person TO claims_per_person")
+    with pytest.raises(LedgerUnavailable, match="has schema 9999, and this program writes"):
+        house.ask(request)
     house.close()

@@ -11,6 +11,7 @@ where many programs want it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,18 +25,11 @@ from ...ports.clock import Clock
 from ...ports.entropy import Entropy
 from ...ports.ledger import BatchResult, LedgerDamaged, PoolStock
 from .engine import writing
-from .schema import campaign, claim, counter, pool
-from .server_statements import Row, Taken, statements_of
-from .servers import SEQ, server_time
-
-_RULES = sa.select(
-    campaign.c.id, campaign.c.control, campaign.c.opens_at, campaign.c.closes_at, campaign.c.per_person
-).where(campaign.c.id.in_(sa.bindparam("ids", expanding=True)))
-_POOLS = sa.select(pool.c.id, pool.c.campaign_id, pool.c.remaining, pool.c.code, pool.c.version).where(
-    pool.c.id.in_(sa.bindparam("ids", expanding=True))
-)
-_LAST_SEQ = sa.select(counter.c.value).where(counter.c.name == SEQ)
-_COUNT = sa.update(counter).where(counter.c.name == SEQ).values(value=sa.bindparam("last"))
+from .mysql_statements import Mysql
+from .postgresql_statements import Postgresql
+from .schema import campaign, claim, pool
+from .server_statements import Row, Statements, Taken
+from .servers import server_now_ms
 
 
 class _Minter:
@@ -78,81 +72,47 @@ class ServerClaims:
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
         self._clock = clock
         self._entropy = entropy
-        self._last_seq_and_time = _LAST_SEQ.add_columns(server_time(engine.dialect.name))
-        self._statements = statements_of(engine.dialect.name)
+        self._statements: Statements = Postgresql() if engine.dialect.name == "postgresql" else Mysql()
         self._granting = True
         self._known_versions: dict[int, int] | None = None
 
     def confirm(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:  # noqa: ARG002 -- see above
         if not self._granting:
             with self._reading.begin() as connection:
-                decisions, minted, _, _ = self._decide(connection, batch)
+                decisions, minted, _, _ = self._decide(connection, batch, lock=False)
             if not minted.rows:
                 return BatchResult(decisions, [])
-        try:
-            return self._write(batch)
-        except sa.exc.IntegrityError as error:
-            raise LedgerDamaged(
-                f"the ledger contradicts itself: {error.orig}; stop, and run `headgate audit` on its campaigns"
-            ) from error
-
-    def _write(self, batch: Sequence[ClaimRequest]) -> BatchResult:
-        with self._writing.begin() as connection:
-            decisions, minted, taken, changed = self._decide(connection, batch)
-            if minted.rows:
-                self._statements.insert(connection, minted.rows)
-                if self._statements.take(connection, taken) != len(taken):
-                    raise LedgerDamaged("stock changed inside the transaction that holds the ledger")
-                connection.execute(_COUNT, {"last": minted.rows[-1].seq})
+        with self._engine.begin() as connection:
+            decisions, minted, taken, changed = self._decide(connection, batch, lock=True)
+            if minted.rows and self._statements.write(connection, minted.rows, taken) != len(taken):
+                raise LedgerDamaged("stock changed inside the transaction that holds the ledger")
         self._granting = bool(minted.rows)
         return BatchResult(decisions, changed)
 
     def _decide(
-        self, connection: sa.Connection, batch: Sequence[ClaimRequest]
+        self, connection: sa.Connection, batch: Sequence[ClaimRequest], *, lock: bool
     ) -> tuple[list[Granted | Refusal], _Minter, list[Taken], list[PoolStock]]:
         """(decisions, the claims to insert, units to take from pools, stock of those pools afterwards)."""
-        last_seq, now_ms = self._moment(connection)
+        found = self._statements.read(connection, batch, lock=lock)
+        now_ms = int(found.now_s * 1000) if self._clock is None else self._clock.now_ms()
         rules = {
-            row.id: Rules(Control(row.control), row.opens_at, row.closes_at, row.per_person)
-            for row in connection.execute(_RULES, {"ids": sorted({request.campaign_id for request in batch})})
+            row.id: Rules(Control(row.control), row.opens_at, row.closes_at, row.per_person) for row in found.rules
         }
-        pools = {
-            row.id: row for row in connection.execute(_POOLS, {"ids": sorted({request.pool_id for request in batch})})
-        }
-        held = self._held(connection, batch)
-        codes = {pool_id: row.code for pool_id, row in pools.items()}
-        stock = {pool_id: (row.campaign_id, row.remaining) for pool_id, row in pools.items()}
-        mint = _Minter(len(batch), last_seq, now_ms, self._entropy, codes)
-        decisions = allocate(batch, rules, stock, held, now_ms, mint)
+        stock = {row.id: (row.campaign_id, row.remaining) for row in found.pools}
+        codes = {row.id: row.code for row in found.pools}
+        mint = _Minter(len(batch), found.last_seq, now_ms, self._entropy, codes)
+        decisions = allocate(batch, rules, stock, _by_person(found.records), now_ms, mint)
         taken, changed = [], []
-        for pool_id, row in sorted(pools.items()):
-            after = stock[pool_id][1]
+        for row in sorted(found.pools, key=attrgetter("id")):
+            after = stock[row.id][1]
             if after != row.remaining:
-                taken.append(Taken(pool_id, row.remaining - after))
-                changed.append(PoolStock(row.campaign_id, pool_id, after, row.version + 1))
+                taken.append(Taken(row.id, row.remaining - after))
+                changed.append(PoolStock(row.campaign_id, row.id, after, row.version + 1))
         return decisions, mint, taken, changed
-
-    def _moment(self, connection: sa.Connection) -> tuple[int, int]:
-        """The number of the last claim, and the time (ms)."""
-        if self._clock is not None:
-            return connection.execute(_LAST_SEQ).scalar_one(), self._clock.now_ms()
-        seq, seconds = connection.execute(self._last_seq_and_time).one()
-        return seq, int(seconds * 1000)
-
-    def _held(self, connection: sa.Connection, batch: Iterable[ClaimRequest]) -> dict[PersonKey, list[Record]]:
-        persons: dict[int, set[bytes]] = {}
-        for request in batch:
-            persons.setdefault(request.campaign_id, set()).add(request.person)
-        held: dict[PersonKey, list[Record]] = {}
-        for campaign_id, asking in persons.items():
-            for row in self._statements.records(connection, campaign_id, list(asking)):
-                held.setdefault((campaign_id, bytes(row.person)), []).append(_record(row))
-        return held
 
     def cancel(self, campaign_id: int, person: bytes, claim_id: str) -> tuple[Claim | Refusal, list[PoolStock]]:
         with self._writing.begin() as connection:
-            records = self._held(connection, [ClaimRequest(campaign_id, 0, person)]).get((campaign_id, person), [])
-            for record in records:
+            for record in self._held(connection, campaign_id, person):
                 if record.claim.id == claim_id:
                     break
             else:
@@ -163,21 +123,28 @@ class ServerClaims:
             connection.execute(
                 sa.update(claim)
                 .where(claim.c.seq == held.seq)
-                .values(status=Status.CANCELLED, ordinal=-held.seq, ended_at=self._moment(connection)[1])
+                .values(status=Status.CANCELLED, ordinal=-held.seq, ended_at=self._now_ms(connection))
             )
             connection.execute(
                 sa.update(pool)
                 .where(pool.c.id == record.pool_id)
                 .values(remaining=pool.c.remaining + 1, version=pool.c.version + 1)
             )
-            after = connection.execute(_POOLS, {"ids": [record.pool_id]}).one()
+            after = connection.execute(
+                sa.select(pool.c.remaining, pool.c.version).where(pool.c.id == record.pool_id)
+            ).one()
         ended = Claim(held.id, held.seq, held.pool_code, -held.seq, Status.CANCELLED, held.code, held.created_at_ms)
         return ended, [PoolStock(campaign_id, record.pool_id, after.remaining, after.version)]
 
     def claims_of(self, campaign_id: int, person: bytes) -> list[Claim]:
         with self._engine.connect() as connection:
-            held = self._held(connection, [ClaimRequest(campaign_id, 0, person)])
-        return [record.claim for record in held.get((campaign_id, person), [])]
+            return [record.claim for record in self._held(connection, campaign_id, person)]
+
+    def _held(self, connection: sa.Connection, campaign_id: int, person: bytes) -> list[Record]:
+        return [_record(row) for row in self._statements.records(connection, campaign_id, [person])]
+
+    def _now_ms(self, connection: sa.Connection) -> int:
+        return server_now_ms(connection) if self._clock is None else self._clock.now_ms()
 
     def versions(self) -> dict[int, int]:
         with self._engine.connect() as connection:
@@ -203,6 +170,13 @@ class ServerClaims:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _by_person(rows: Iterable[Any]) -> dict[PersonKey, list[Record]]:
+    held: dict[PersonKey, list[Record]] = {}
+    for row in rows:
+        held.setdefault((row.campaign_id, bytes(row.person)), []).append(_record(row))
+    return held
 
 
 def _record(row: Any) -> Record:

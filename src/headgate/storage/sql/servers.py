@@ -6,6 +6,7 @@ connection that failed is dropped, and whoever asked is told what is known.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,10 +40,11 @@ _SETTINGS_WANTED = {
 }
 _SETTINGS_WANTED["mariadb"] = _SETTINGS_WANTED["mysql"]
 
-_LOCK = (
+LOCK = (
     "SELECT alembic_version.version_num FROM counter CROSS JOIN alembic_version"  # noqa: S608 -- of a constant
     f" WHERE counter.name = '{SEQ}' FOR UPDATE"
 )
+"""Locks the row that orders all writers; its answer is for `check_schema`."""
 
 _POSTGRESQL_OPTIONS = {
     "statement_timeout": STATEMENT_S * 1000,
@@ -56,8 +58,10 @@ _MYSQL_INIT = f"SET SESSION innodb_lock_wait_timeout = {LOCK_S}, sql_mode = 'STR
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _READ_ONLY_SQLSTATES = {"25006"}
+_INTEGRITY_CLASS = "23"
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
 _READ_ONLY_NUMBERS = {1290, 1792, 1836}
+# PyMySQL does not know that a failed CHECK is a matter of integrity.
 _CHECK_NUMBERS = {3819, 4025}
 
 _DRIVERS = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
@@ -116,7 +120,7 @@ def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("immediate", False):
-            _lock(connection)
+            lock_writers(connection)
 
     @sa.event.listens_for(engine, "handle_error")
     def _translate(context: sa.engine.ExceptionContext) -> None:
@@ -133,17 +137,22 @@ def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
             committing = context.statement is None
             # Whatever came of it, the next transaction gets another connection: this one may be in the middle of it.
             context.is_disconnect = context.is_disconnect or committing
-            raise server_meaning(error, url, committing=committing) from context.original_exception
+            raise server_meaning(error.orig, url, committing=committing) from context.original_exception
 
     return engine
 
 
-def _lock(connection: sa.Connection) -> None:
+def lock_writers(connection: sa.Connection) -> None:
     """Lock the row that orders all writers; raises LedgerUnavailable where another program has changed the schema."""
-    found = connection.exec_driver_sql(_LOCK).scalar_one_or_none()
+    check_schema(connection.exec_driver_sql(LOCK).one_or_none(), connection.engine.url)
+
+
+def check_schema(locked: Sequence[Any] | None, url: sa.URL) -> None:
+    """`locked` is the answer to LOCK; raises LedgerUnavailable where another program has changed the schema."""
+    found = None if locked is None else locked[0]
     if found != SCHEMA_VERSION:
         raise LedgerUnavailable(
-            f"the ledger {shown(connection.engine.url)} has schema {found}, and this program writes {SCHEMA_VERSION}; "
+            f"the ledger {shown(url)} has schema {found}, and this program writes {SCHEMA_VERSION}; "
             "upgrade this node, nothing was written"
         )
 
@@ -162,18 +171,17 @@ def server_now_ms(connection: sa.Connection) -> int:
     return int(connection.execute(sa.select(server_time(connection.dialect.name))).scalar_one() * 1000)
 
 
-def server_meaning(error: sa.exc.DBAPIError, url: sa.URL, *, committing: bool) -> LedgerError:
-    """What an error of a database server means for a claim.
+def server_meaning(error: BaseException | None, url: sa.URL, *, committing: bool) -> LedgerError:
+    """What an error of a database server means for a claim; `error` is the driver's.
 
     A commit that was not answered may have happened; before it nothing has.
     """
-    said = f"the ledger {shown(url)} answered: {str(error.orig).strip()}"
-    # PyMySQL does not know that a failed CHECK is a matter of integrity.
-    if isinstance(error, sa.exc.IntegrityError) or _number(error.orig) in _CHECK_NUMBERS:
+    said = f"the ledger {shown(url)} answered: {str(error).strip()}"
+    if str(getattr(error, "sqlstate", None)).startswith(_INTEGRITY_CLASS) or _number(error) in _CHECK_NUMBERS:
         return LedgerDamaged(f"{said}; stop, and run `headgate audit` on its campaigns")
     if committing:
         return LedgerInDoubt(f"{said}; whether the last commit happened is not known")
-    if _is_read_only(error.orig):
+    if _is_read_only(error):
         return LedgerUnavailable(
             f"{said}; this server takes no writes, it may be a replica: name the primary in ledger.url"
         )

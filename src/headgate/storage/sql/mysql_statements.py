@@ -1,0 +1,67 @@
+"""The statements of a batch on MySQL and MariaDB, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...domain.claim import ClaimRequest
+from .schema import campaign, counter, pool
+from .server_statements import COLUMNS, RECORD, Found, Row, Taken
+from .servers import SEQ, lock_writers, server_time
+
+_MOMENT = sa.select(counter.c.value, server_time("mysql")).where(counter.c.name == SEQ)
+_RULES = sa.select(
+    campaign.c.id, campaign.c.control, campaign.c.opens_at, campaign.c.closes_at, campaign.c.per_person
+).where(campaign.c.id.in_(sa.bindparam("ids", expanding=True)))
+_POOLS = sa.select(pool.c.id, pool.c.campaign_id, pool.c.remaining, pool.c.code, pool.c.version).where(
+    pool.c.id.in_(sa.bindparam("ids", expanding=True))
+)
+_COUNT = sa.update(counter).where(counter.c.name == SEQ).values(value=sa.bindparam("last"))
+# Only values of this form are sent by PyMySQL as one statement.
+_INSERT = f"INSERT INTO claim ({COLUMNS}, status) VALUES ({', '.join(['%s'] * (len(Row._fields) + 1))})"  # noqa: S608 -- of constants
+
+
+class Mysql:
+    """Lists are written out; the driver sends an insert of many rows as one statement."""
+
+    def read(self, connection: sa.Connection, batch: Sequence[ClaimRequest], *, lock: bool) -> Found:
+        if lock:
+            lock_writers(connection)
+        last_seq, now_s = connection.execute(_MOMENT).one()
+        persons: dict[int, set[bytes]] = {}
+        for request in batch:
+            persons.setdefault(request.campaign_id, set()).add(request.person)
+        rules = connection.execute(_RULES, {"ids": sorted(persons)}).all()
+        pools = connection.execute(_POOLS, {"ids": sorted({request.pool_id for request in batch})}).all()
+        records = [
+            record
+            for campaign_id, asking in persons.items()
+            for record in self.records(connection, campaign_id, [*asking])
+        ]
+        return Found(last_seq, float(now_s), rules, pools, records)
+
+    def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
+        connection.exec_driver_sql(_INSERT, [(*row, "confirmed") for row in rows])
+        connection.execute(_COUNT, {"last": rows[-1].seq})
+        units = f"CASE id {' '.join(['WHEN %s THEN %s'] * len(taken))} END"
+        statement = (
+            f"UPDATE pool SET remaining = remaining - {units}, version = version + 1"  # noqa: S608 -- only placeholders are put in
+            f" WHERE id IN ({_places(len(taken))}) AND remaining >= {units}"
+        )
+        pairs = [value for one in taken for value in one]
+        found = connection.exec_driver_sql(statement, (*pairs, *(one.pool_id for one in taken), *pairs))
+        return int(found.rowcount)
+
+    def records(self, connection: sa.Connection, campaign_id: int, persons: Sequence[bytes]) -> Sequence[Any]:
+        statement = (
+            f"SELECT {RECORD} FROM claim JOIN pool ON pool.id = claim.pool_id"  # noqa: S608 -- only placeholders are put in
+            f" WHERE claim.campaign_id = %s AND claim.person IN ({_places(len(persons))}) ORDER BY claim.seq"
+        )
+        return connection.exec_driver_sql(statement, (campaign_id, *persons)).all()
+
+
+def _places(count: int) -> str:
+    return ", ".join(["%s"] * count)
