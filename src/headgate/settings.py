@@ -23,6 +23,9 @@ LEDGER_SERVERS = ("postgresql", "mysql", "mariadb")
 """Schemes of a `ledger.url` that leads to a database server."""
 
 
+MEMORY_GATE = "memory:"
+
+
 class NoLedger(Exception):
     """There is no ledger where the settings say; the message names the path and what to do."""
 
@@ -59,7 +62,8 @@ class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    url: str = "memory:"
+    url: str = MEMORY_GATE
+    """`redis://…`, `redis+cluster://…` or `redis+sentinel://…`: what the nodes share."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -183,11 +187,6 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"ledger.url is {settings.ledger.url!r}, with options after the question mark; "
             "a SQLite ledger knows none, leave them out"
-        )
-    if settings.gate.url != "memory:":
-        raise SettingsError(
-            f"gate.url names the scheme {settings.gate.url.split(':', 1)[0]!r}, which this version does not serve; "
-            "use memory:"
         )
     for network in settings.trusted_proxies:
         try:

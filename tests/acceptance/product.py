@@ -315,6 +315,7 @@ def campaign_toml(
     per_person: int = 1,
     rehearsal: bool = False,
     verification: str = "none",
+    limits: str = "{}",
 ) -> str:
     """A campaign file as the contract shows it, open now unless told otherwise."""
     lines = [
@@ -326,6 +327,7 @@ def campaign_toml(
         f"per_person = {per_person}",
         f"rehearsal = {str(rehearsal).lower()}",
         f'verification = "{verification}"',
+        f"limits = {limits}",
     ]
     for code, units in pools:
         lines += [

@@ -11,7 +11,8 @@ import pytest
 from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
 from headgate.domain.outcome import STORE_UNAVAILABLE, UNKNOWN
 from headgate.ports.ledger import BatchResult, Cancelled, LedgerBroken, LedgerInDoubt, LedgerUnavailable, Settled
-from headgate.services.claiming import BATCH_MAX, ClaimDesk, Decision, Pending
+from headgate.ports.pending import Pending
+from headgate.services.claiming import BATCH_MAX, ClaimDesk, Decision
 from headgate.services.stock import StockBoard
 from headgate.storage.memory.gate import MemoryGate
 from headgate.storage.memory.telemetry import Counters
@@ -65,7 +66,7 @@ class Bench:
             pending = self.desk.submit(ClaimRequest(1, 1, person(self._persons)), fresh=True)
             self.loop.create_task(self._wait(self._persons, pending))
 
-    async def _wait(self, number: int, pending: Pending) -> None:
+    async def _wait(self, number: int, pending: Pending[Decision]) -> None:
         self.decisions[number] = await pending
 
     def turn(self) -> None:

@@ -21,7 +21,8 @@ from headgate.lab.simulation.run import SeedFailed, run_seeds
 from headgate.lab.simulation.world import World
 from headgate.ports.gate import Admission
 from headgate.ports.ledger import BatchResult, PoolStock
-from headgate.services.claiming import ClaimDesk, Pending
+from headgate.ports.pending import Pending
+from headgate.services.claiming import ClaimDesk, Decision
 from headgate.services.stock import StockBoard
 from headgate.storage.memory.gate import MemoryGate
 from headgate.storage.sql.sqlite_claims import SqliteClaims
@@ -67,7 +68,7 @@ def test_a_simulated_world_is_gone_when_its_run_is_over() -> None:
 class AnswersBeforeCommit(ClaimDesk):
     """Tells the participant as soon as the batch goes out."""
 
-    def submit(self, request: ClaimRequest, *, fresh: bool) -> Pending:
+    def submit(self, request: ClaimRequest, *, fresh: bool) -> Pending[Decision]:
         pending = super().submit(request, fresh=fresh)
         claim = Claim("0" * 30, 1, "p0", 1, "confirmed", "000001-AAAAAA", 0)  # type: ignore[arg-type]
         pending.settle(Granted(claim, repeated=False))

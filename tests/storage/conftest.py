@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from tests.servers import Server, mariadb, postgresql
+from headgate.storage.redis.address import GateAddress, parse
+from headgate.storage.redis.client import connect
+from tests.servers import Server, ValkeyCluster, mariadb, postgresql, valkey, valkey_cluster
 
 ENGINES = ("sqlite", "postgresql", "mariadb")
 
@@ -41,3 +43,39 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | sa.
         forced = " WITH (FORCE)" if request.param == "postgresql" else ""
         connection.exec_driver_sql(f"DROP DATABASE {name}{forced}")
     admin.dispose()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with valkey(tmp_path_factory.mktemp("servers")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    with valkey_cluster(tmp_path_factory.mktemp("servers")) as cluster:
+        yield cluster
+
+
+SHARED_GATES = ("valkey", "cluster")
+
+
+@pytest.fixture
+def gate_of(request: pytest.FixtureRequest) -> Callable[[str], GateAddress]:
+    """Where an empty gate of that kind is."""
+
+    def empty(kind: str) -> GateAddress:
+        fixture = "valkey_server" if kind == "valkey" else "valkey_cluster_servers"
+        address = parse(request.getfixturevalue(fixture).url)
+        client = connect(address)
+        client.flushall()
+        client.close()
+        return address
+
+    return empty
+
+
+@pytest.fixture(params=SHARED_GATES)
+def gate(request: pytest.FixtureRequest, gate_of: Callable[[str], GateAddress]) -> GateAddress:
+    """Where an empty gate is that nodes share."""
+    return gate_of(request.param)

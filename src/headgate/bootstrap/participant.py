@@ -27,17 +27,18 @@ from ..services import metrics_files
 from ..services.book import CampaignBook, Refresher
 from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import LedgerThread
+from ..services.limits import Limits
 from ..services.processes import die_with_parent, schedule_as_batch
 from ..services.sessions import Sessions
 from ..services.stock import StockBoard
 from ..settings import Settings
 from ..storage.memory.gate import MemoryGate
-from ..storage.memory.limiter import SharedAddressLimiter
 from ..storage.memory.telemetry import Counters
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.ledger_process import ProcessWriter
 from . import ledger_writer
+from .gate import open_limiter
 from .ledger import CLOCK, ENTROPY, Place, ledger_place, load_key, open_claims
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
@@ -118,6 +119,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     book = CampaignBook(board, gate)
     writer = ProcessWriter(loop, *_writer_command(place), _stop_this_process)
     read_thread = LedgerThread(loop, "ledger-read")
+    limits = Limits(open_limiter(settings, loop, key, counters.uncounted), settings.limits.per_ip_per_minute)
     desk = ClaimDesk(loop, writer, gate, board, counters, refresher.read_again, _stop_this_process)
 
     def publish_metrics() -> None:
@@ -137,10 +139,10 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         entropy=ENTROPY,
         book=book,
         desk=desk,
-        form=ClaimForm(desk, gate, counters, key),
+        form=ClaimForm(desk, gate, limits, counters, key),
         sessions=Sessions(key, CLOCK, ENTROPY),
         addresses=ClientAddress(settings.trusted_proxies),
-        limiter=SharedAddressLimiter(settings.run_dir / "limits", settings.limits.per_ip_per_minute, key),
+        limits=limits,
         telemetry=counters,
         pages=Pages(build_assets(settings.public_dir / "assets")),
         reader=Reader(open_claims(place), read_thread),

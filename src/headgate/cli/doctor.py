@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 
 import msgspec
 from rich.console import Console
@@ -22,14 +23,15 @@ def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
 
     Example: `headgate doctor --data /var/lib/headgate`
     """
-    from headgate.bootstrap import ledger
+    from headgate.bootstrap import gate, ledger
 
     settings = common.load()
     listeners = {"listen": settings.listen_address, "console": settings.console_address}
     findings = []
     console = Console(highlight=False)
     serving = is_held(settings.run_dir / SERVE_LOCK)
-    for finding in examine(settings.data, listeners, lambda: ledger.check_ledger(settings), serving=serving):
+    stores = {"ledger": partial(ledger.check_ledger, settings), "gate": partial(gate.check_gate, settings)}
+    for finding in examine(settings.data, listeners, stores, serving=serving):
         findings.append(finding)
         if not as_json:
             advice = f"\n{'':10}{finding.advice}" if finding.advice else ""

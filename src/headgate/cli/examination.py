@@ -10,11 +10,12 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
+from headgate.ports.gate import GateAway
 from headgate.ports.ledger import LedgerDamaged
 from headgate.settings import Address
 
@@ -42,11 +43,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def examine(
-    data_dir: Path, listeners: dict[str, Address], check_ledger: Callable[[], str], *, serving: bool
+    data_dir: Path, listeners: dict[str, Address], stores: Mapping[str, Callable[[], str]], *, serving: bool
 ) -> Iterator[Finding]:
     """One finding after the other, so that a caller can show progress.
 
-    `check_ledger` says what it found, and raises where the ledger is damaged; `serving` says that a Headgate has
+    Each of `stores` says what it found, and raises where the store cannot be used; `serving` says that a Headgate has
     this directory, and so its ports.
     """
     yield python_version()
@@ -60,7 +61,8 @@ def examine(
         disk = existing(data_dir.absolute())
         yield free_space(disk)
         yield sync_latency(disk)
-        yield ledger(check_ledger)
+        for name, check in stores.items():
+            yield store(name, check)
     for name, address in listeners.items():
         if serving:
             yield Finding(f"port {name}", "ok", f"{address}: this data directory is being served")
@@ -179,14 +181,16 @@ def sync_latency(path: Path, syncs: int = SYNCS) -> Finding:
     return Finding("disk commit", "ok", found)
 
 
-def ledger(check: Callable[[], str]) -> Finding:
+def store(name: str, check: Callable[[], str]) -> Finding:
     try:
         found = check()
     except LedgerDamaged as error:
-        return Finding("ledger", "failing", str(error), "nothing is served from it")
+        return Finding(name, "failing", str(error), "nothing is served from it")
+    except GateAway as error:
+        return Finding(name, "failing", str(error), "limits are open and refusals slower while it is away")
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is the finding
-        return Finding("ledger", "failing", str(error), "nothing can be served without it")
-    return Finding("ledger", "ok", found)
+        return Finding(name, "failing", str(error), "nothing can be served without it")
+    return Finding(name, "ok", found)
 
 
 def port_free(name: str, address: Address) -> Finding:

@@ -15,6 +15,7 @@ import structlog
 from cyclopts import Parameter
 
 from headgate.bootstrap.logs import set_up_logging
+from headgate.ports.gate import GateUnusable
 from headgate.services.processes import die_with_parent
 from headgate.settings import Address, Settings
 from headgate.supervision import AlreadyRunning, Supervisor, lock
@@ -57,9 +58,7 @@ def serve(
         if supervisor is not None:
             die_with_parent(supervisor)
         else:
-            from headgate.bootstrap import ledger
-
-            ledger.prepare_data(settings)
+            _prepare(settings)
         run_plane(plane, settings)
         return
 
@@ -87,8 +86,19 @@ def serve_all(settings: Settings, common: Common, ready: Callable[[], None] | No
             pass
         for name, address in (("listen", settings.listen_address), ("console.listen", settings.console_address)):
             _wait_free(name, address)
-        ledger.prepare_data(settings)
+        _prepare(settings)
         Supervisor(plane_commands(settings, common)).run(ready)
+
+
+def _prepare(settings: Settings) -> None:
+    """Raises CommandError where a store cannot be used."""
+    from headgate.bootstrap import gate, ledger
+
+    try:
+        gate.prepare_gate(settings)
+    except GateUnusable as error:
+        raise CommandError(str(error)) from error
+    ledger.prepare_data(settings)
 
 
 @contextmanager

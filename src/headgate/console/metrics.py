@@ -24,6 +24,7 @@ _BUCKETS: dict[str, tuple[float, ...]] = {
     "headgate_ledger_commit_seconds": SECONDS_BUCKETS,
 }
 _GAUGES = ("headgate_concurrency_limit", "headgate_inflight")
+_COUNTS = ("headgate_uncounted_requests_total",)
 
 
 class HeadgateCollector(Collector):
@@ -48,6 +49,9 @@ class HeadgateCollector(Collector):
         for name in _GAUGES:
             value = sum(snapshot.gauges.get(name, 0.0) for snapshot in snapshots)
             yield GaugeMetricFamily(name, METRICS[name], value=value)
+        for name in _COUNTS:
+            count = sum(snapshot.counts.get(name, 0) for snapshot in snapshots)
+            yield CounterMetricFamily(name, METRICS[name], value=count)
         yield self._stock()
 
     def _stock(self) -> Metric:

@@ -91,6 +91,16 @@ class Pool(msgspec.Struct, frozen=True, gc=False):
     capacity: int
 
 
+class CampaignLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How many claims may be asked for in a minute; 0 for no limit."""
+
+    per_person_per_minute: int = 0
+    per_device_per_minute: int = 0
+    """Of one device, where the request names one (`signals.device`)."""
+    per_minute: int = 0
+    """Of everybody together."""
+
+
 class Campaign(msgspec.Struct, frozen=True):
     """A campaign as the ledger defines it; `version` grows with every change of it or its capacities."""
 
@@ -107,6 +117,7 @@ class Campaign(msgspec.Struct, frozen=True):
     control: Control
     version: int
     pools: tuple[Pool, ...]
+    limits: CampaignLimits | None = None
 
     @property
     def capacity(self) -> int:

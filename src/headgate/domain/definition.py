@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from .campaign import Kind, Verification
+from .campaign import CampaignLimits, Kind, Verification
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 POOL_CODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
@@ -22,6 +22,7 @@ POOLS_MAX = 100_000
 UNITS_MAX = 1_000_000_000
 """Per pool; keeps every sum far inside 64 bits."""
 PER_PERSON_MAX = 100
+LIMIT_MAX = 1_000_000_000
 LABEL_CHARS_MAX = 200
 YEARS = range(1971, 9999)
 """A day inside what can be written in every time zone."""
@@ -48,6 +49,7 @@ class CampaignDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     per_person: int = 1
     rehearsal: bool = False
     verification: Verification = Verification.NONE
+    limits: CampaignLimits | None = None
     pools: list[PoolDefinition] = []
 
 
@@ -90,6 +92,14 @@ def _window_problems(opens_at: datetime, closes_at: datetime) -> list[str]:
     return found
 
 
+def _limit_problems(limits: CampaignLimits | None) -> list[str]:
+    return [
+        f"limits.{name} {value} is out of range; give 1 to {LIMIT_MAX}, or 0 for no limit"
+        for name, value in (msgspec.structs.asdict(limits) if limits else {}).items()
+        if not 0 <= value <= LIMIT_MAX
+    ]
+
+
 def problems(definition: CampaignDefinition) -> list[str]:
     """Every rule that the definition breaks; empty where it can be created."""
     found = []
@@ -104,6 +114,7 @@ def problems(definition: CampaignDefinition) -> list[str]:
     found += _window_problems(definition.opens_at, definition.closes_at)
     if not 1 <= definition.per_person <= PER_PERSON_MAX:
         found.append(f"per_person {definition.per_person} is out of range; give 1 to {PER_PERSON_MAX}")
+    found += _limit_problems(definition.limits)
     if not definition.pools:
         found.append("the campaign has no pool; add a [[pools]] table or --pools FILE")
     if len(definition.pools) > POOLS_MAX:

@@ -24,7 +24,9 @@ def failure(error: Exception, route: str) -> Refusal:
     return FAULT
 
 
-def too_many(wait_s: float) -> Refusal:
-    return Refusal(
-        Outcome.RATE_LIMITED, "Too many requests from this address; please wait.", retry_after_s=int(wait_s) + 1
-    )
+OF_ADDRESS = "Too many requests from this address; please wait."
+OF_CAMPAIGN = "Too many requests at the moment; please wait."
+
+
+def too_many(wait_s: float, message: str = OF_ADDRESS) -> Refusal:
+    return Refusal(Outcome.RATE_LIMITED, message, retry_after_s=int(wait_s) + 1)

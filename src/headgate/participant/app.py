@@ -11,6 +11,7 @@ from ..domain.outcome import UNKNOWN_CAMPAIGN, Outcome, Refusal
 from ..http.driving import drive_requests
 from ..http.intake import open_intake
 from ..http.problem import Answer, problem
+from ..ports.pending import Pending
 from .answers import failure, too_many
 from .api import Api
 from .claim_route import ClaimRoute
@@ -138,8 +139,8 @@ class ParticipantApp:
         plane = self._plane
         if methods is None and scope.path in ("/livez", "/readyz"):
             return _ALIVE if scope.path == "/livez" or plane.current() else _NOT_READY
-        address = plane.client_address(scope)
-        wait_s = plane.limiter.wait_s(address, time.monotonic())
+        waiting = plane.limits.address(plane.client_address(scope))
+        wait_s = await waiting if isinstance(waiting, Pending) else waiting
         if wait_s:
             raise Refused(too_many(wait_s))
         if methods is None:

@@ -17,8 +17,9 @@ from ..http.cookies import session_cookie
 from ..http.intake import Arrival
 from ..http.problem import Answer, problem
 from ..http.safety import cross_site
+from ..ports.pending import Pending
 from ..services.book import Entry
-from ..services.claiming import Decision, Pending
+from ..services.claiming import Decision
 from ..services.sessions import Session
 from .answers import CROSS_SITE, PERSONAL, failure, too_many
 from .claims import BAD_KEY, BAD_MEDIA_TYPE, TimeText, granted_body, is_json, parse_claim, usable_key
@@ -56,7 +57,9 @@ class ClaimRoute:
         headers = scope.headers
         asking = _Asking(self, scope, headers, responder, entry)
         try:
-            session = self.admit(scope, headers, entry)
+            waiting = self.plane.limits.address(self.plane.client_address(scope))
+            wait_s = await waiting if isinstance(waiting, Pending) else waiting
+            session = problem(too_many(wait_s)) if wait_s else self.admit(headers, entry)
             if isinstance(session, Session):
                 content = await self.plane.bodies.read(responder, headers.get("content-length"))
                 decision = self.ask(content, headers, entry, session)
@@ -69,13 +72,9 @@ class ClaimRoute:
         except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
             asking.respond(problem(failure(error, "claims")))
 
-    def admit(self, scope: Scope, headers: RequestHeaders, entry: Entry) -> Session | Answer:
-        """Everything that can be said without the body."""
+    def admit(self, headers: RequestHeaders, entry: Entry) -> Session | Answer:
+        """Everything that can be said without the body, once the address has been counted."""
         plane = self.plane
-        if plane.limiter.active:
-            wait_s = plane.limiter.wait_s(plane.client_address(scope), time.monotonic())
-            if wait_s:
-                return problem(too_many(wait_s))
         if plane.progress >= plane.permits:
             return _OVERLOADED
         now_ms = plane.clock.now_ms()
@@ -95,7 +94,7 @@ class ClaimRoute:
 
     def ask(
         self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, session: Session
-    ) -> Decision | Pending:
+    ) -> Decision | Pending[Decision]:
         """The decision on a claim of somebody who was admitted; who waits for one to come holds a permit."""
         if isinstance(content, Refusal):
             return content
@@ -110,13 +109,13 @@ class ClaimRoute:
         # keeps no place that another could use.
         if self.plane.progress >= self.plane.permits:
             return OVERLOADED
-        return self.plane.form.ask(entry, session, body.pool, key, body)
+        return self.plane.form.ask(entry, session, key, body)
 
 
 class _Asking(Arrival):
     """One claim on its way from its request to its answer."""
 
-    __slots__ = ("_entry", "_headers", "_responder", "_route", "_scope", "_session", "_started")
+    __slots__ = ("_counted", "_entry", "_headers", "_responder", "_route", "_scope", "_session", "_started")
 
     def __init__(
         self, route: ClaimRoute, scope: Scope, headers: RequestHeaders, responder: Responder, entry: Entry
@@ -127,16 +126,36 @@ class _Asking(Arrival):
         self._headers = headers
         self._responder = responder
         self._entry = entry
+        self._counted = False
         self._session: Session | None = None
 
     def __call__(self, arriving: Arriving | None) -> None:
         """With what came of the body, or first of all with None where it has not been waited for."""
+        plane = self._route.plane
+        try:
+            content = None if arriving is None else plane.bodies.taken(arriving)
+            if self._counted:
+                self._go_on(content, 0.0)
+                return
+            self._counted = True
+            waiting = plane.limits.address(plane.client_address(self._scope))
+            if isinstance(waiting, Pending):
+                waiting.add_done_callback(lambda pending: self._go_on(content, pending.result()))
+            else:
+                self._go_on(content, waiting)
+        except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+            self.respond(problem(failure(error, "claims")))
+
+    def _go_on(self, content: bytes | Refusal | None, wait_s: float) -> None:
+        """Once the address has been counted; `content` is None where the body has not been waited for."""
         route = self._route
         try:
-            content = None if arriving is None else route.plane.bodies.taken(arriving)
+            if wait_s:
+                self.respond(problem(too_many(wait_s)))
+                return
             session = self._session
             if session is None:
-                admitted = route.admit(self._scope, self._headers, self._entry)
+                admitted = route.admit(self._headers, self._entry)
                 if isinstance(admitted, Answer):
                     self.respond(admitted)
                     return
@@ -150,10 +169,10 @@ class _Asking(Arrival):
                 decision.add_done_callback(self._decided)
             else:
                 self.answer(decision)
-        except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+        except Exception as error:  # noqa: BLE001 -- as above
             self.respond(problem(failure(error, "claims")))
 
-    def _decided(self, pending: Pending) -> None:
+    def _decided(self, pending: Pending[Decision]) -> None:
         self._route.plane.progress -= 1
         try:
             self.answer(pending.result())

@@ -20,11 +20,14 @@ from ..domain.outcome import (
 )
 from ..http.bodies import media_type
 from ..ports.gate import Admission, Gate
+from ..ports.pending import Pending
 from ..ports.telemetry import Telemetry
 from ..services.book import Entry
-from ..services.claiming import ClaimDesk, Decision, Pending
+from ..services.claiming import ClaimDesk, Decision
+from ..services.limits import Limits
 from ..services.publishing import iso
 from ..services.sessions import Session
+from .answers import OF_CAMPAIGN, failure, too_many
 
 KEY_CHARS_MAX = 255
 """An Idempotency-Key is a name, not a document."""
@@ -75,7 +78,8 @@ class TimeText:
 class ClaimForm:
     """From a session, a pool's name and a key to a decision; shared by the JSON route and the form."""
 
-    def __init__(self, desk: ClaimDesk, gate: Gate, telemetry: Telemetry, key: bytes) -> None:
+    def __init__(self, desk: ClaimDesk, gate: Gate, limits: Limits, telemetry: Telemetry, key: bytes) -> None:
+        self._limits = limits
         self._telemetry = telemetry
         self._asked = 0
         self._desk = desk
@@ -94,10 +98,38 @@ class ClaimForm:
             return None
         return REFUSAL_OF_PHASE[phase]
 
-    def ask(self, entry: Entry, session: Session, pool: str, key: str | None, body: ClaimBody) -> Decision | Pending:
+    def ask(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Decision | Pending[Decision]:
         """The decision where it can be made at once, else one to come."""
+        device = (body.signals or {}).get("device")
+        waiting = self._limits.claim(entry.campaign, session.person, device if isinstance(device, str) else None)
+        if isinstance(waiting, Pending):
+            return self._decide_later(waiting, entry, session, key, body)
+        return too_many(waiting, OF_CAMPAIGN) if waiting else self._decide(entry, session, key, body)
+
+    def _decide_later(
+        self, waiting: Pending[float], entry: Entry, session: Session, key: str | None, body: ClaimBody
+    ) -> Pending[Decision]:
+        """Once the limits have been counted."""
+        decided: Pending[Decision] = Pending(waiting.get_loop())
+
+        def counted(_waiting: Pending[float]) -> None:
+            wait_s = waiting.result()
+            decision: Decision | Pending[Decision]
+            try:
+                decision = too_many(wait_s, OF_CAMPAIGN) if wait_s else self._decide(entry, session, key, body)
+            except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+                decision = failure(error, "claims")
+            if isinstance(decision, Pending):
+                decision.add_done_callback(lambda pending: decided.settle(pending.result()))
+            else:
+                decided.settle(decision)
+
+        waiting.add_done_callback(counted)
+        return decided
+
+    def _decide(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Decision | Pending[Decision]:
         campaign_id = entry.campaign.id
-        pool_id = entry.pool_ids.get(pool)
+        pool_id = entry.pool_ids.get(body.pool)
         if pool_id is None:
             # A key that was used before is answered by what it was used for, and only the ledger knows that.
             if key is None or not self._gate.knows(campaign_id, session.person):

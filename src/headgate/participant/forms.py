@@ -131,7 +131,7 @@ class Forms:
         if key is None and entry.campaign.per_person > 1:
             key = await self._form_key(entry, session, pool)
         with self._plane.permit():
-            asked = form.ask(entry, session, pool, key, ClaimBody(pool))
+            asked = form.ask(entry, session, key, ClaimBody(pool))
             decision = asked if isinstance(asked, Granted | Refusal) else await asked
         if isinstance(decision, Refusal):
             raise Refused(decision)

@@ -19,11 +19,11 @@ from ..http.cookies import session_cookie
 from ..ports.clock import Clock
 from ..ports.entropy import Entropy
 from ..ports.ledger import ClaimLedger, LedgerError
-from ..ports.limiter import AddressLimiter
 from ..ports.telemetry import Telemetry
 from ..services.book import CampaignBook, Entry
 from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import Runner
+from ..services.limits import Limits
 from ..services.sessions import Session, Sessions
 from .claims import ClaimForm
 from .pages import Pages
@@ -82,7 +82,7 @@ class Plane:
     form: ClaimForm
     sessions: Sessions
     addresses: ClientAddress
-    limiter: AddressLimiter
+    limits: Limits
     telemetry: Telemetry
     pages: Pages
     reader: Reader

@@ -13,6 +13,14 @@ from typing import Protocol
 from ..domain.outcome import Refusal
 
 
+class GateUnusable(Exception):
+    """A shared gate cannot be used; the message says which, what was found and what to do."""
+
+
+class GateAway(GateUnusable):
+    """It cannot be reached, or takes no writes at the moment; nodes do without it until it is back."""
+
+
 class Admission(Enum):
     """How the ledger should treat an admitted request; a hint, never a permission."""
 

@@ -17,6 +17,7 @@ METRICS: dict[str, str] = {
     "headgate_ledger_commit_seconds": "Time of one batch from dispatch to its committed answer (seconds).",
     "headgate_concurrency_limit": "Claims that may be in progress at once, over all workers.",
     "headgate_inflight": "Claims in progress.",
+    "headgate_uncounted_requests_total": "Requests let through because the shared limits could not be counted.",
 }
 
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -33,3 +34,6 @@ class Telemetry(Protocol):
     def gate(self, seconds: float) -> None: ...
 
     def batch(self, size: int, seconds: float) -> None: ...
+
+    def uncounted(self, requests: int) -> None:
+        """Requests that went on because limits could not be counted."""

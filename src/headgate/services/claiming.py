@@ -8,18 +8,17 @@ alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
-from contextvars import Context
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 import structlog
 
 from ..domain.claim import Claim, ClaimRequest, Granted
 from ..domain.outcome import STORE_UNAVAILABLE, UNKNOWN, Refusal
 from ..ports.gate import Gate
 from ..ports.ledger import BatchResult, LedgerBroken, LedgerUnavailable, LedgerWriter
+from ..ports.pending import Pending
 from ..ports.telemetry import Telemetry
 from .stock import StockBoard
 
@@ -34,47 +33,6 @@ loop.  A third would only split the same requests into smaller transactions."""
 Decision = Granted | Refusal
 
 _log = structlog.get_logger("headgate.claims")
-
-
-class Pending(msgspec.Struct, eq=False):
-    """A decision to come, awaited by the one request that asked for it.
-
-    It speaks the protocol of `asyncio.Future` with whoever drives that request, and wakes it at once
-    instead of on a later turn of the loop: a rush makes one of these for every claim.  The garbage collector
-    has to see it, because a request that is never decided is in a circle with it.
-    """
-
-    _loop: asyncio.AbstractEventLoop
-    _decision: Decision | None = None
-    _wake: Callable[[Pending], object] | None = None
-    _asyncio_future_blocking: bool = False
-
-    def __await__(self) -> Generator[Pending, None, Decision]:
-        if self._decision is None:
-            self._asyncio_future_blocking = True
-            yield self
-        return self.result()
-
-    def add_done_callback(self, wake: Callable[[Pending], object], *, context: Context | None = None) -> None:  # noqa: ARG002 -- the protocol
-        """`context` is not entered: nothing that a request does after its decision reads one."""
-        self._wake = wake
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
-
-    def result(self) -> Decision:
-        decision = self._decision
-        assert decision is not None, "nobody is woken before there is a decision"
-        return decision
-
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002 -- the protocol
-        """No: whoever hung up is still in the batch, so the request keeps its place until it is decided."""
-        return False
-
-    def settle(self, decision: Decision) -> None:
-        self._decision = decision
-        if self._wake is not None:
-            self._wake(self)
 
 
 class ClaimDesk:
@@ -98,14 +56,14 @@ class ClaimDesk:
         self._telemetry = telemetry
         self._on_doubt = on_doubt
         self._on_broken = on_broken
-        self._waiting: list[tuple[ClaimRequest, bool, Pending]] = []
+        self._waiting: list[tuple[ClaimRequest, bool, Pending[Decision]]] = []
         self._under_way = 0
         self._failing = False
         self._broken = False
 
-    def submit(self, request: ClaimRequest, *, fresh: bool) -> Pending:
+    def submit(self, request: ClaimRequest, *, fresh: bool) -> Pending[Decision]:
         """Put a claim to the ledger; `fresh` is the gate's belief that the person has no claim yet."""
-        pending = Pending(self._loop)
+        pending: Pending[Decision] = Pending(self._loop)
         # Before the answer is known, and whatever it will be: from here on this person may have a claim,
         # and must not be refused by a gate that has not heard of it.
         self._gate.learn_person(request.campaign_id, request.person)
@@ -142,7 +100,7 @@ class ClaimDesk:
     def _settled(
         self,
         requests: Sequence[ClaimRequest],
-        waiting: Sequence[Pending],
+        waiting: Sequence[Pending[Decision]],
         started: float,
         result: BatchResult | Exception,
     ) -> None:

@@ -68,6 +68,7 @@ _EXAMPLES = {
     "per_person": "per_person = 1",
     "rehearsal": "rehearsal = false",
     "verification": 'verification = "none"',
+    "limits": "limits = { per_person_per_minute = 30 }",
     "pools": '[[pools]] with id = "central" and units = 500',
 }
 

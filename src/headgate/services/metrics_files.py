@@ -43,6 +43,8 @@ class Snapshot(msgspec.Struct):
     histograms: dict[str, tuple[list[int], float]] = {}
     """name: (observations in each bucket, not cumulated and with the overflow last; sum of the values)"""
     gauges: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    """Counters without labels, by name."""
 
 
 class _Published(msgspec.Struct):
@@ -120,7 +122,7 @@ def _fold_dead(directory: Path) -> tuple[dict[str, Snapshot], list[Snapshot]]:
 
 def _add(planes: dict[str, Snapshot], counted: Snapshot, *, gauges: bool) -> None:
     """Add `counted` to the total of its plane, in place."""
-    total = planes.setdefault(counted.plane, Snapshot(counted.plane, [], [], {}, {}))
+    total = planes.setdefault(counted.plane, Snapshot(counted.plane, [], [], {}, {}, {}))
     total.requests = _added(total.requests, counted.requests)
     total.claims = _added(total.claims, counted.claims)
     for name, (counts, value) in counted.histograms.items():
@@ -129,6 +131,8 @@ def _add(planes: dict[str, Snapshot], counted: Snapshot, *, gauges: bool) -> Non
         if len(before) != len(counts):
             before, sum_before = [0] * len(counts), 0.0
         total.histograms[name] = ([a + b for a, b in zip(before, counts, strict=True)], sum_before + value)
+    for name, count in counted.counts.items():
+        total.counts[name] = total.counts.get(name, 0) + count
     if gauges:
         for name, value in counted.gauges.items():
             total.gauges[name] = total.gauges.get(name, 0.0) + value

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import msgspec
+
+from ...ports.limiter import Limit
 
 START_MS = 1_800_000_000_000
 WINDOW_MS = 40_000
@@ -69,6 +72,13 @@ class SeededEntropy:
         return self._rng.randbytes(count)
 
 
+class NoLimiter:
+    """Nobody is counted."""
+
+    def wait_s(self, group: str, limits: Sequence[Limit]) -> float:  # noqa: ARG002 -- the port
+        return 0.0
+
+
 class Silence:
     """Telemetry that nobody reads."""
 
@@ -79,3 +89,5 @@ class Silence:
     def gate(self, seconds: float) -> None: ...
 
     def batch(self, size: int, seconds: float) -> None: ...
+
+    def uncounted(self, requests: int) -> None: ...

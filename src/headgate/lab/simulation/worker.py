@@ -14,10 +14,11 @@ from ...ports.ledger import LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnav
 from ...services.book import REFRESH_S, CampaignBook, News, Refresher
 from ...services.claiming import ClaimDesk
 from ...services.ledger_thread import RunnerWriter
+from ...services.limits import Limits
 from ...services.stock import StockBoard
 from .faults import FaultyConnection
 from .judge import Judge
-from .scenario import Scenario, SeededEntropy, Silence, SimulatedClock
+from .scenario import NoLimiter, Scenario, SeededEntropy, Silence, SimulatedClock
 
 
 class Surroundings(Protocol):
@@ -128,7 +129,7 @@ class Worker:
             self._refresher.read_again,
             self.kill,
         )
-        self.form = ClaimForm(self.desk, self.gate, Silence(), b"k" * 32)
+        self.form = ClaimForm(self.desk, self.gate, Limits(NoLimiter(), 0), Silence(), b"k" * 32)
         self.alive = True
         for news in self._refresher.look():
             self.book.take(news)

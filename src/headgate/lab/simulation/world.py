@@ -193,7 +193,7 @@ class World:
         early = worker.form.refuse_early(entry, session, worker.clock.now_ms())
         if early is not None:
             return early
-        asked = worker.form.ask(entry, session, pool, key, ClaimBody(pool))
+        asked = worker.form.ask(entry, session, key, ClaimBody(pool))
         return asked if isinstance(asked, Granted | Refusal) else await asked
 
     async def _cancel(self, person: bytes, claim_id: str) -> None:

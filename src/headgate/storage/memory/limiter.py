@@ -1,8 +1,8 @@
-"""Requests per address and minute, counted over all workers of the machine and across their restarts.
+"""Requests per subject and minute, counted over all workers of the machine and across their restarts.
 
 Every worker counts in a table of its own, a file mapped into memory that only it writes, and reads the
 tables of the others.  So nothing is locked, and two workers that count at the same moment can at most
-admit one request more each.  An address's minute begins with its first request at any worker.
+admit one request more each.  A subject's minute begins with its first request at any worker.
 """
 
 from __future__ import annotations
@@ -12,45 +12,57 @@ import hashlib
 import mmap
 import os
 import struct
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-WINDOW_S = 60.0
+from ...ports.limiter import WINDOW_S, Limit
+
 SLOTS = 131_072
-"""Addresses that one worker can count in a minute before it begins to forget; 24 bytes each, 3 MiB."""
+"""Subjects that one worker can count in a minute before it begins to forget; 24 bytes each, 3 MiB."""
 
 PROBES = 8
-"""Slots in which an address may stand; all of them taken by others in this minute is rare below 80,000."""
+"""Slots in which a subject may stand; all of them taken by others in this minute is rare below 80,000."""
 
 WORKERS_MAX = 64
 
 _SLOT = struct.Struct("<QdII")
-"""Digest of the address (8 bytes), begin of its minute (s), requests, unused."""
+"""Digest of the subject (8 bytes), begin of its minute (s), requests, unused."""
 
 
-class SharedAddressLimiter:
-    """See `headgate.ports.limiter.AddressLimiter`; at most `per_minute` requests (0: no limit)."""
+class MappedLimiter:
+    """See `headgate.ports.limiter.Limiter`."""
 
-    def __init__(self, directory: Path, per_minute: int, key: bytes, slots: int = SLOTS) -> None:
-        """`key` keeps strangers from choosing addresses that share slots."""
-        self.active = per_minute > 0
-        self._per_minute = per_minute
+    def __init__(
+        self, directory: Path, key: bytes, *, slots: int = SLOTS, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`key` keeps strangers from choosing subjects that share slots.
+
+        `clock_s` never steps, and all workers of the machine share it (seconds).
+        """
         self._slots = slots
         self._key = hashlib.blake2b(key, digest_size=32, person=b"hg-limits").digest()
+        self._clock_s = clock_s
         self._directory = directory
         self._others: dict[int, mmap.mmap] = {}
-        if self.active:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._number, self._own = self._take_table()
-            self._look_in_s = 0.0
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._number, self._own = self._take_table()
+        self._look_in_s = 0.0
 
-    def wait_s(self, address: str, now_s: float) -> float:
-        if not self.active:
-            return 0.0
+    def wait_s(self, group: str, limits: Sequence[Limit]) -> float:
+        now_s = self._clock_s()
         if now_s >= self._look_in_s:
             # Workers come and go seldom, and a new one's table is empty.
             self._look_in_s = now_s + 1.0
             self._find_others()
-        digest = int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8, key=self._key).digest(), "little")
+        for subject, per_minute in limits:
+            wait_s = self._count(f"{group}:{subject}", per_minute, now_s)
+            if wait_s:
+                return wait_s
+        return 0.0
+
+    def _count(self, subject: str, per_minute: int, now_s: float) -> float:
+        digest = int.from_bytes(hashlib.blake2b(subject.encode(), digest_size=8, key=self._key).digest(), "little")
         begun, count = now_s, 0
         for table in self._others.values():
             _, theirs, number = self._find(table, digest, now_s)
@@ -60,13 +72,13 @@ class SharedAddressLimiter:
         position, mine, own = self._find(self._own, digest, now_s)
         if own:
             begun = min(begun, mine)
-        if count + own >= self._per_minute:
+        if count + own >= per_minute:
             return max(begun + WINDOW_S - now_s, 0.001)
         _SLOT.pack_into(self._own, position, digest, begun, own + 1, 0)
         return 0.0
 
     def _find(self, table: mmap.mmap, digest: int, now_s: float) -> tuple[int, float, int]:
-        """(offset to count at, begin of the minute, requests): the address's slot, else the best one to take."""
+        """(offset to count at, begin of the minute, requests): the subject's slot, else the best one to take."""
         free, oldest = -1, now_s + WINDOW_S
         for probe in range(PROBES):
             offset = (digest + probe) % self._slots * _SLOT.size

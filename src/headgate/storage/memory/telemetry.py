@@ -31,6 +31,7 @@ class Counters:
         self._batch_size = _Histogram(SIZE_BUCKETS)
         self._gate_seconds = _Histogram(GATE_BUCKETS)
         self._commit_seconds = _Histogram(SECONDS_BUCKETS)
+        self._uncounted = 0
         self._gauges: dict[str, float] = {}
 
     def request(self, route: str, outcome: str, seconds: float) -> None:
@@ -47,6 +48,9 @@ class Counters:
     def batch(self, size: int, seconds: float) -> None:
         self._batch_size.observe(size)
         self._commit_seconds.observe(seconds)
+
+    def uncounted(self, requests: int) -> None:
+        self._uncounted += requests
 
     def gauge(self, name: str, value: float) -> None:
         self._gauges[name] = value
@@ -69,4 +73,5 @@ class Counters:
                 "headgate_ledger_commit_seconds": [self._commit_seconds.counts, self._commit_seconds.total],
             },
             "gauges": self._gauges,
+            "counts": {"headgate_uncounted_requests_total": self._uncounted},
         }

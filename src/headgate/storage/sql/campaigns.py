@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
-from ...domain.campaign import Campaign, Control, Kind, Pool, Verification
+from ...domain.campaign import Campaign, CampaignLimits, Control, Kind, Pool, Verification
 from ...domain.claim import LIVE
 from ...domain.definition import UNITS_MAX, CampaignDefinition
 from ...ports.clock import Clock
@@ -50,6 +51,7 @@ class SqlCampaigns:
                     control=Control.ACTIVE,
                     version=1,
                     created_at=now_ms,
+                    limits=msgspec.to_builtins(definition.limits),
                 )
             )
             (campaign_id,) = inserted.inserted_primary_key or (0,)
@@ -285,6 +287,7 @@ class SqlCampaigns:
                 control=Control(row.control),
                 version=row.version,
                 pools=tuple(pools[row.id]),
+                limits=None if row.limits is None else msgspec.convert(row.limits, CampaignLimits),
             )
             for row in rows
         ]

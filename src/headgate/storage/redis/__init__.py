@@ -1,0 +1,1 @@
+"""Gate and limits on Redis 7+ or Valkey: one server, Sentinel, or a cluster."""

@@ -1,0 +1,92 @@
+"""How every connection to the gate is opened.
+
+Nothing is sent twice: a client library that repeats a call after a time-out would count it twice.  What a
+server that moved away, or lost its scripts, answers instead of doing anything is followed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+import redis.asyncio.sentinel
+import redis.backoff
+import redis.cluster
+import redis.retry
+import redis.sentinel
+
+from .address import CLUSTER, SENTINEL, GateAddress
+
+CONNECT_S = 0.5
+ANSWER_S = 0.5
+"""A server that needs longer than this is treated as one that is away; it usually takes a millisecond."""
+
+CONNECTIONS_MAX = 16
+"""Of one process to one server: more than it ever has calls under way."""
+
+Client = redis.Redis | redis.RedisCluster
+AsyncClient = redis.asyncio.Redis | redis.asyncio.RedisCluster
+
+AWAY = (redis.RedisError, redis.exceptions.RedisClusterException, OSError, TimeoutError)
+"""What calls raise where the server could not be asked, or refused."""
+
+
+def _options(address: GateAddress) -> dict[str, Any]:
+    return {
+        "username": address.username,
+        "password": address.password,
+        "socket_connect_timeout": CONNECT_S,
+        "socket_timeout": ANSWER_S,
+        "ssl": address.tls,
+        "protocol": 2,
+    }
+
+
+def connect(address: GateAddress) -> Client:
+    """Opens nothing yet, except that a cluster is asked for its nodes."""
+    options = {**_options(address), "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0)}
+    if address.kind == CLUSTER:
+        nodes = [redis.cluster.ClusterNode(host, port) for host, port in address.hosts]
+        return redis.RedisCluster(startup_nodes=nodes, max_connections=CONNECTIONS_MAX, **options)
+    options["db"] = address.database
+    if address.kind == SENTINEL:
+        sentinels = redis.sentinel.Sentinel(address.hosts, socket_timeout=ANSWER_S, socket_connect_timeout=CONNECT_S)
+        master: redis.Redis = sentinels.master_for(address.service, max_connections=CONNECTIONS_MAX, **options)
+        return master
+    ((host, port),) = address.hosts
+    return redis.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
+
+
+async def close_async(client: AsyncClient) -> None:
+    """Also what a cluster's client has forgotten: after an error it takes itself for closed."""
+    await client.aclose()
+    if isinstance(client, redis.asyncio.RedisCluster):
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await client.nodes_manager.aclose(nodes)
+
+
+async def open_async(address: GateAddress) -> AsyncClient:
+    """The same for an event loop."""
+    options = {**_options(address), "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)}
+    if address.kind == CLUSTER:
+        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
+        # 0: a slot that moved is followed, and no call makes the others lose their connections by asking for all.
+        cluster = redis.asyncio.RedisCluster(
+            startup_nodes=nodes, max_connections=CONNECTIONS_MAX, reinitialize_steps=0, **options
+        )
+        try:
+            return await cluster.initialize()
+        except BaseException:
+            await close_async(cluster)
+            raise
+    options["db"] = address.database
+    if address.kind == SENTINEL:
+        sentinels = redis.asyncio.sentinel.Sentinel(
+            address.hosts, socket_timeout=ANSWER_S, socket_connect_timeout=CONNECT_S
+        )
+        master: redis.asyncio.Redis = sentinels.master_for(address.service, max_connections=CONNECTIONS_MAX, **options)
+        return master
+    ((host, port),) = address.hosts
+    return redis.asyncio.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
