@@ -6,6 +6,7 @@ Each is found in this order: environment variable, PATH, wheel, apt where we are
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -14,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -211,7 +213,11 @@ def mariadb(directory: Path) -> Iterator[Server]:
     _own(directory)
     data, port = directory / "data", free_port()
     environment = {"PATH": os.environ["PATH"] + ":/usr/sbin", "HOME": str(directory)}
-    _run([install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"], env=environment)
+    # Installations beside each other fail now and then.
+    with (Path(tempfile.gettempdir()) / "headgate-tests-mariadb.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        arguments = ["--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
+        _run([install, *arguments], env=environment)
     command: list[str | Path] = [
         daemon, "--no-defaults", f"--datadir={data}", f"--socket={directory / 's'}", f"--port={port}",
         "--bind-address=127.0.0.1", f"--pid-file={directory / 'pid'}",

@@ -17,6 +17,7 @@ from headgate.domain.claim import ClaimRequest, Granted
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
 from headgate.keeper.duties import LEASE_TTL_MS, Keeper
 from headgate.ports.ledger import LedgerBroken, LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable
+from headgate.services.following import GateFollower
 from headgate.services.operating import command
 from headgate.services.publishing import GZIP_MIN_BYTES
 from headgate.storage.sql.campaigns import SqlCampaigns
@@ -42,8 +43,8 @@ class House:
         self.claims = SqliteClaims(directory / "ledger.db", self.clock, SeededEntropy())
         self.leases = SqlLeases(self.engine, self.clock)
 
-    def keeper(self, holder: str = "first") -> Keeper:
-        return Keeper(self.campaigns, self.claims, self.leases, self.clock, self.public, holder)
+    def keeper(self, holder: str = "first", follower: GateFollower | None = None) -> Keeper:
+        return Keeper(self.campaigns, self.claims, self.leases, self.clock, self.public, holder, follower)
 
     def create(self, slug: str = "masks", pools: int = 1, opens_ms: int = NOON_MS - HOUR_MS) -> None:
         opens, closes = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (opens_ms, opens_ms + 2 * HOUR_MS))

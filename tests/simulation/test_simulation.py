@@ -23,6 +23,7 @@ from headgate.ports.gate import Admission
 from headgate.ports.ledger import BatchResult, PoolStock
 from headgate.ports.pending import Pending
 from headgate.services.claiming import ClaimDesk, Decision
+from headgate.services.gated import GatedClaims
 from headgate.services.stock import StockBoard
 from headgate.storage.memory.gate import MemoryGate
 from headgate.storage.sql.sqlite_claims import SqliteClaims
@@ -110,6 +111,32 @@ class DeafGate(MemoryGate):
         return SOLD_OUT if pool_id in self._sold else super().admit(campaign_id, pool_id, person)
 
 
+class BelievesTheGate(GatedClaims):
+    """Refuses whoever the shared gate does not know, however far that has come."""
+
+    def _refused(self, batch: Sequence[ClaimRequest]) -> set[int]:
+        return {
+            index
+            for index, request in enumerate(batch)
+            if request.pool_id in self._empty and not self._gate.seen(request.campaign_id, [request.person]).known[0]
+        }
+
+
+class ForgetsThatStockReturns(GatedClaims):
+    """Takes a pool that was empty once for empty ever after."""
+
+    def _refused(self, batch: Sequence[ClaimRequest]) -> set[int]:
+        self._sold = getattr(self, "_sold", set()) | self._empty
+        return {
+            index
+            for index, request in enumerate(batch)
+            if request.pool_id in self._sold and not self._ledger_knows(request)
+        }
+
+    def _ledger_knows(self, request: ClaimRequest) -> bool:
+        return bool(self._ledger.claims_of(request.campaign_id, request.person))
+
+
 class NoUniqueKey(SqliteClaims):
     """The unique constraint is missing, and the gate's belief is taken for a fact."""
 
@@ -190,11 +217,13 @@ class SyncIsOptional(SqliteClaims):
 
 PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "an answer before the commit": ({"make_desk": AnswersBeforeCommit}, "I3"),
+    "a shared gate that is believed": ({"make_gated": BelievesTheGate}, "I4"),
+    "a shared gate to which no stock returns": ({"make_gated": ForgetsThatStockReturns}, "X2"),
     "doubt answered as a refusal": ({"make_desk": CallsDoubtALoss}, "I4|X2"),
     "doubt that nobody looks into": ({"make_desk": CallsDoubtAFailure}, "X2|I4"),
-    "a gate as the authority": ({"make_gate": TrustsItself}, "I4"),
+    "a gate as the authority": ({"make_gate": TrustsItself}, "I4|I7"),
     "a gate that never hears of returned stock": ({"make_gate": DeafGate}, "X2|I4"),
-    "a ledger without the unique key": ({"make_claims": NoUniqueKey}, "I2"),
+    "a ledger without the unique key": ({"make_claims": NoUniqueKey}, "I2|I7"),
     "stock returned twice": ({"make_claims": ReturnsTwice}, "I5"),
     "claims and stock in two commits": ({"make_claims": CommitsInTwoSteps}, "I5"),
     "a window judged elsewhere": ({"make_claims": IgnoresTheWindow}, "I8"),

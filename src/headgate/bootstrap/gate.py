@@ -6,15 +6,24 @@ Redis takes a tenth of a second to import, and a node without such a gate does w
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
+from sqlalchemy import URL
 
 from ..ports.gate import GateAway
+from ..ports.ledger import ClaimLedger, DecidingLedger
 from ..ports.limiter import Limiter
+from ..ports.shared_gate import SharedGate
+from ..services.following import GateFollower
+from ..services.gated import GatedClaims
 from ..settings import MEMORY_GATE, Settings, SettingsError
 from ..storage.memory.limiter import MappedLimiter
 from ..storage.redis.address import BadGateUrl, GateAddress, parse
+from ..storage.sql.engine import ledger_id, open_engine
+from .ledger import Place
 
 _log = structlog.get_logger("headgate")
 
@@ -39,6 +48,32 @@ def open_limiter(
     from ..storage.redis.limiter import RedisLimiter  # noqa: PLC0415 -- see above
 
     return RedisLimiter(loop, address, key, uncounted)
+
+
+def behind_gate(claims: ClaimLedger, place: URL, gate_url: str) -> DecidingLedger:
+    """The ledger at `place`, asked through the gate that its nodes share."""
+    return GatedClaims(claims, _open_gate(parse(gate_url), place), time.monotonic)
+
+
+def open_follower(settings: Settings, claims: ClaimLedger, place: Place) -> GateFollower | None:
+    """Who keeps the shared gate up with the ledger; None where there is none to keep.
+
+    The embedded ledger answers faster by itself than a gate beside it could.
+    """
+    address = gate_address(settings)
+    if address is None or isinstance(place, Path):
+        return None
+    return GateFollower(claims, _open_gate(address, place))
+
+
+def _open_gate(address: GateAddress, place: URL) -> SharedGate:
+    from ..storage.redis.gate import RedisGate  # noqa: PLC0415 -- see above
+
+    engine = open_engine(place)
+    try:
+        return RedisGate(address, ledger_id(engine))
+    finally:
+        engine.dispose()
 
 
 def check_gate(settings: Settings) -> str:

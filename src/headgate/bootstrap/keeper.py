@@ -12,6 +12,7 @@ from ..keeper.duties import TURN_S, Keeper
 from ..settings import Settings
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
+from .gate import open_follower
 from .ledger import CLOCK, ledger_place, open_claims, open_leases
 
 
@@ -21,7 +22,9 @@ def run_keeper(settings: Settings) -> None:
     engine = open_engine(place)
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     leases = open_leases(engine, place)
-    keeper = Keeper(SqlCampaigns(engine, CLOCK), open_claims(place), leases, CLOCK, settings.public_dir, holder)
+    claims = open_claims(place)
+    follower = open_follower(settings, claims, place)
+    keeper = Keeper(SqlCampaigns(engine, CLOCK), claims, leases, CLOCK, settings.public_dir, holder, follower)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

@@ -1,7 +1,8 @@
 """The program of a ledger process, started by a worker.
 
 `python -m headgate.bootstrap.ledger_writer LEDGER PARENT SOCKET`; for a ledger on a server LEDGER is `-`, and
-its URL is in the environment, which only this user can see: it may hold a password.
+its URL is in the environment, which only this user can see: it may hold a password.  So is that of a gate
+that nodes share.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 import sys
 from pathlib import Path
 
-from ..ports.ledger import ClaimLedger
+from ..ports.ledger import DecidingLedger
 from ..services.processes import die_with_parent
 from ..storage.sql.ledger_process import serve
 from ..storage.sql.sqlite_claims import SqliteClaims
@@ -20,6 +21,7 @@ from ..storage.system import SystemClock, SystemEntropy
 
 ON_A_SERVER = "-"
 URL_VARIABLE = "LEDGER_URL"
+GATE_VARIABLE = "GATE_URL"
 
 
 def main() -> None:
@@ -34,15 +36,18 @@ def main() -> None:
     ledger.close()
 
 
-def _open(where: str) -> ClaimLedger:
+def _open(where: str) -> DecidingLedger:
     if where != ON_A_SERVER:
         return SqliteClaims(Path(where), SystemClock(), SystemEntropy())
     # SQLAlchemy takes half a second to import, and the embedded ledger does without it.
     from sqlalchemy import make_url  # noqa: PLC0415 -- see above
 
+    from .gate import behind_gate  # noqa: PLC0415 -- see above
     from .ledger import open_claims  # noqa: PLC0415 -- see above
 
-    return open_claims(make_url(os.environ[URL_VARIABLE]))
+    url = make_url(os.environ[URL_VARIABLE])
+    gate = os.environ.get(GATE_VARIABLE)
+    return behind_gate(open_claims(url), url, gate) if gate else open_claims(url)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from ..services.limits import Limits
 from ..services.processes import die_with_parent, schedule_as_batch
 from ..services.sessions import Sessions
 from ..services.stock import StockBoard
-from ..settings import Settings
+from ..settings import MEMORY_GATE, Settings
 from ..storage.memory.gate import MemoryGate
 from ..storage.memory.telemetry import Counters
 from ..storage.sql.campaigns import SqlCampaigns
@@ -117,7 +117,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     counters = Counters("participant")
     refresher = Refresher(SqlCampaigns(open_engine(place), CLOCK), open_claims(place), CLOCK, exclusive=exclusive)
     book = CampaignBook(board, gate)
-    writer = ProcessWriter(loop, *_writer_command(place), _stop_this_process)
+    writer = ProcessWriter(loop, *_writer_command(settings, place), _stop_this_process)
     read_thread = LedgerThread(loop, "ledger-read")
     limits = Limits(open_limiter(settings, loop, key, counters.uncounted), settings.limits.per_ip_per_minute)
     desk = ClaimDesk(loop, writer, gate, board, counters, refresher.read_again, _stop_this_process)
@@ -159,12 +159,14 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     return plane
 
 
-def _writer_command(place: Place) -> tuple[list[str], dict[str, str]]:
+def _writer_command(settings: Settings, place: Place) -> tuple[list[str], dict[str, str]]:
     """How a ledger process is started: its command line but for the socket, and its environment."""
     where = str(place) if isinstance(place, Path) else ledger_writer.ON_A_SERVER
     environment = dict(os.environ)
     if not isinstance(place, Path):
         environment[ledger_writer.URL_VARIABLE] = place.render_as_string(hide_password=False)
+        if settings.gate.url != MEMORY_GATE:
+            environment[ledger_writer.GATE_VARIABLE] = settings.gate.url
     return [sys.executable, "-m", ledger_writer.__name__, where, str(os.getpid())], environment
 
 

@@ -12,8 +12,10 @@ import structlog
 
 from ..domain.campaign import Phase
 from ..ports.clock import Clock
+from ..ports.gate import GateAway
 from ..ports.ledger import CampaignLedger, ClaimLedger, Lease, LeaseLedger, LedgerBroken, LedgerError
 from ..services import files
+from ..services.following import GateFollower
 from ..services.publishing import Publication
 from ..services.stock import StockBoard
 
@@ -46,7 +48,11 @@ class Keeper:
         clock: Clock,
         public_dir: Path,
         holder: str,
+        follower: GateFollower | None = None,
     ) -> None:
+        """`follower` keeps a gate up with the ledger, where nodes share one."""
+        self._follower = follower
+        self._gate_away = False
         self._campaigns = campaigns
         self._claims = claims
         self._leases = leases
@@ -75,6 +81,7 @@ class Keeper:
                 for directory in (self._state_dir, self._flag_dir):
                     files.remove_left_over(directory)
             self._publish()
+            self._follow()
             self._failing = False
         except LedgerBroken:
             raise
@@ -105,6 +112,24 @@ class Keeper:
                 self._unreadable.add(campaign_id)
             else:
                 self._unreadable.discard(campaign_id)
+
+    def _follow(self) -> None:
+        """Campaigns that are over are left to the ledger; the gate forgets them by itself."""
+        if self._follower is None:
+            return
+        now_ms = self._clock.now_ms()
+        current = [
+            campaign_id
+            for campaign_id, publication in self._publications.items()
+            if publication.campaign.opens_at_ms <= now_ms < publication.campaign.closes_at_ms
+        ]
+        try:
+            self._follower.turn(current)
+            self._gate_away = False
+        except GateAway as error:
+            if not self._gate_away:
+                _log.error("gate_not_followed", error=str(error))
+            self._gate_away = True
 
     def _publish_campaign(self, campaign_id: int, version: int) -> None:
         publication = self._publications.get(campaign_id)

@@ -57,7 +57,7 @@ class ClaimRoute:
         headers = scope.headers
         asking = _Asking(self, scope, headers, responder, entry)
         try:
-            waiting = self.plane.limits.address(self.plane.client_address(scope))
+            waiting = self.plane.count_address(scope)
             wait_s = await waiting if isinstance(waiting, Pending) else waiting
             session = problem(too_many(wait_s)) if wait_s else self.admit(headers, entry)
             if isinstance(session, Session):
@@ -138,7 +138,7 @@ class _Asking(Arrival):
                 self._go_on(content, 0.0)
                 return
             self._counted = True
-            waiting = plane.limits.address(plane.client_address(self._scope))
+            waiting = plane.count_address(self._scope)
             if isinstance(waiting, Pending):
                 waiting.add_done_callback(lambda pending: self._go_on(content, pending.result()))
             else:

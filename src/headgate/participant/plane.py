@@ -19,6 +19,7 @@ from ..http.cookies import session_cookie
 from ..ports.clock import Clock
 from ..ports.entropy import Entropy
 from ..ports.ledger import ClaimLedger, LedgerError
+from ..ports.pending import Pending
 from ..ports.telemetry import Telemetry
 from ..services.book import CampaignBook, Entry
 from ..services.claiming import ClaimDesk
@@ -92,9 +93,11 @@ class Plane:
     close: Callable[[], None]
     progress: int = 0
 
-    def client_address(self, scope: Scope) -> str:
-        """Whom the limit per address counts."""
-        return self.addresses.of(scope.client, partial(scope.headers.get_all, "x-forwarded-for"))
+    def count_address(self, scope: Scope) -> float | Pending[float]:
+        """Count a request against the limit per address; the seconds to wait, 0 where it may go on."""
+        if not self.limits.of_addresses:
+            return 0.0
+        return self.limits.address(self.addresses.of(scope.client, partial(scope.headers.get_all, "x-forwarded-for")))
 
     def entry(self, slug: str) -> Entry:
         """Raises Refused."""

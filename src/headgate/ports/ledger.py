@@ -8,7 +8,7 @@ recover from disk (a failed sync is never retried).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -107,8 +107,8 @@ class ClaimRow(msgspec.Struct, frozen=True, gc=False):
     created_at_ms: int
 
 
-class ClaimLedger(Protocol):
-    """The hot side.  Calls block; each object belongs to one thread at a time."""
+class DecidingLedger(Protocol):
+    """What decides about claims.  Calls block; each object belongs to one thread at a time."""
 
     def confirm(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
         """Decide a batch in one durable transaction; returns only after the commit is on disk.
@@ -122,6 +122,12 @@ class ClaimLedger(Protocol):
         """Cancel the person's own claim and return its unit; a second cancellation changes nothing."""
         ...
 
+    def close(self) -> None: ...
+
+
+class ClaimLedger(DecidingLedger, Protocol):
+    """The hot side."""
+
     def claims_of(self, campaign_id: int, person: bytes) -> list[Claim]:
         """Every claim the person has or had, oldest first."""
         ...
@@ -134,6 +140,14 @@ class ClaimLedger(Protocol):
         """Committed stock of every pool of the campaign."""
         ...
 
+    def pulse(self, pool_ids: Collection[int]) -> tuple[int, dict[int, int]]:
+        """The `seq` of the last claim (0 for none), and the units left in these pools, at one moment; cheap."""
+        ...
+
+    def claimants(self, campaign_id: int, after: int, up_to: int, limit: int) -> list[tuple[int, bytes]]:
+        """(seq, person) of the campaign's claims in (after, up_to], the first `limit` of them by seq."""
+        ...
+
     def persons_of(self, campaign_id: int) -> list[bytes]:
         """Everybody who has, or had, a claim of the campaign (repetitions possible)."""
         ...
@@ -141,8 +155,6 @@ class ClaimLedger(Protocol):
     def changed(self) -> bool:
         """Whether another process has committed anything since the last call (True on the first)."""
         ...
-
-    def close(self) -> None: ...
 
 
 Settled = Callable[[BatchResult | Exception], None]

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..domain.claim import ClaimRequest
-from ..ports.ledger import Cancelled, ClaimLedger, Settled
+from ..ports.ledger import Cancelled, DecidingLedger, Settled
 
 Job = Callable[[], Any]
 Done = Callable[[Any], None]
@@ -59,7 +59,7 @@ class LedgerThread:
 class RunnerWriter:
     """A ledger that is called through a runner; see `headgate.ports.ledger.LedgerWriter`."""
 
-    def __init__(self, ledger: ClaimLedger, runner: Runner) -> None:
+    def __init__(self, ledger: DecidingLedger, runner: Runner) -> None:
         self._ledger = ledger
         self._runner = runner
 

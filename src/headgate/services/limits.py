@@ -16,11 +16,10 @@ class Limits:
     def __init__(self, limiter: Limiter, per_address_per_minute: int) -> None:
         self._limiter = limiter
         self._per_address = per_address_per_minute
+        self.of_addresses = per_address_per_minute > 0
 
     def address(self, address: str) -> float | Pending[float]:
-        """Seconds until this address may ask again; 0 where it may go on."""
-        if not self._per_address:
-            return 0.0
+        """Seconds until this address may ask again; 0 where it may go on.  Only asked with `of_addresses`."""
         return self._limiter.wait_s(ADDRESSES, [Limit(address, self._per_address)])
 
     def claim(self, campaign: Campaign, person: bytes, device: str | None) -> float | Pending[float]:

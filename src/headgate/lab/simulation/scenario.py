@@ -25,6 +25,7 @@ class Scenario(msgspec.Struct, frozen=True):
     skew_ms: int
     keyed: float
     repeats: float
+    shared_gate: bool
 
     @staticmethod
     def of(rng: random.Random) -> Scenario:
@@ -38,6 +39,7 @@ class Scenario(msgspec.Struct, frozen=True):
             skew_ms=rng.choice([0, 0, 1_000, 5_000]),
             keyed=rng.choice([0.0, 0.5, 1.0]),
             repeats=rng.choice([0.0, 0.3, 0.8]),
+            shared_gate=rng.random() < 0.5,
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims
 from ...participant.claims import ClaimForm
-from ...ports.ledger import LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
+from ...ports.ledger import DecidingLedger, LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
 from ...services.book import REFRESH_S, CampaignBook, News, Refresher
 from ...services.claiming import ClaimDesk
 from ...services.ledger_thread import RunnerWriter
@@ -19,6 +19,7 @@ from ...services.stock import StockBoard
 from .faults import FaultyConnection
 from .judge import Judge
 from .scenario import NoLimiter, Scenario, SeededEntropy, Silence, SimulatedClock
+from .shared_gate import SimulatedGate
 
 
 class Surroundings(Protocol):
@@ -36,6 +37,8 @@ class Surroundings(Protocol):
     make_gate: Callable[..., MemoryGate]
     make_desk: Callable[..., ClaimDesk]
     make_claims: Callable[..., SqliteClaims]
+    make_gated: Callable[..., DecidingLedger]
+    shared_gate: SimulatedGate
 
     def delay(self) -> float: ...
 
@@ -122,7 +125,7 @@ class Worker:
         self.runner = SimulatedRunner(world, self)
         self.desk = world.make_desk(
             world.loop,
-            RunnerWriter(claims, self.runner),
+            RunnerWriter(self._behind_gate(claims), self.runner),
             self.gate,
             board,
             Silence(),
@@ -134,6 +137,11 @@ class Worker:
         for news in self._refresher.look():
             self.book.take(news)
         world.loop.call_later(REFRESH_S, self._look, claims)
+
+    def _behind_gate(self, claims: SqliteClaims) -> DecidingLedger:
+        """As nodes on a server's ledger ask it, in the runs that have a shared gate."""
+        world = self._world
+        return world.make_gated(claims, world.shared_gate, world.loop.time) if world.scenario.shared_gate else claims
 
     def _look(self, claims: SqliteClaims) -> None:
         """The watcher's turn; what it read is taken over a little later, as by another thread."""

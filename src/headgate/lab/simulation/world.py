@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import shutil
 from collections.abc import Callable
@@ -14,11 +15,16 @@ from ...domain.campaign import Campaign, Control
 from ...domain.claim import Granted
 from ...domain.outcome import Refusal
 from ...participant.claims import ClaimBody
+from ...ports.gate import GateAway
+from ...ports.ledger import DecidingLedger
 from ...services import operating
 from ...services.claiming import ClaimDesk
+from ...services.following import GateFollower
+from ...services.gated import GatedClaims
 from ...services.sessions import Session
 from .judge import Answer, Judge, Violation
 from .scenario import FAULTS, START_MS, WINDOW_MS, Scenario, SeededEntropy, SimulatedClock
+from .shared_gate import SimulatedGate
 from .worker import Worker, WorkerDied
 
 SLUG = "sim"
@@ -44,11 +50,18 @@ class World:
         make_gate: Callable[..., MemoryGate] = MemoryGate,
         make_desk: Callable[..., ClaimDesk] = ClaimDesk,
         make_claims: Callable[..., SqliteClaims] = SqliteClaims,
+        make_gated: Callable[..., DecidingLedger] = GatedClaims,
     ) -> None:
         self.rng = random.Random(seed)
         self.loop = loop
         self.scenario = Scenario.of(self.rng)
-        self.make_gate, self.make_desk, self.make_claims = make_gate, make_desk, make_claims
+        self.make_gate, self.make_desk, self.make_claims, self.make_gated = (
+            make_gate,
+            make_desk,
+            make_claims,
+            make_gated,
+        )
+        self.shared_gate = SimulatedGate()
         self.path = directory / "ledger.db"
         shutil.copyfile(template, self.path)
         self.authority = SimulatedClock(loop)
@@ -76,7 +89,10 @@ class World:
         self.workers = [Worker(self, number) for number in range(self.scenario.workers)]
         for worker in self.workers:
             worker.start()
-        chaos = [self.loop.create_task(self._operate()), self.loop.create_task(self._erase_gates())]
+        chaos = [
+            self.loop.create_task(duty)
+            for duty in (self._operate(), self._erase_gates(), self._follow(), self._trouble_the_shared_gate())
+        ]
         people = [self._person(number) for number in range(self.scenario.persons)]
         await asyncio.gather(*people)
         for task in chaos:
@@ -130,6 +146,30 @@ class World:
             await asyncio.sleep(self.rng.uniform(0.5, 6.0))
             if self.faults_on and self.scenario.fault_rate:
                 self.rng.choice(self.workers).gate.forget(1)
+
+    async def _follow(self) -> None:
+        """The keeper brings the shared gate up to the ledger, mostly in time."""
+        claims = SqliteClaims(self.path, self.authority, self.entropy)
+        follower = GateFollower(claims, self.shared_gate)
+        try:
+            while True:
+                with contextlib.suppress(GateAway):
+                    follower.turn([1])
+                await asyncio.sleep(self.delay() + 0.1)
+        finally:
+            claims.close()
+
+    async def _trouble_the_shared_gate(self) -> None:
+        """It is erased, falls back to what its replica had got, and goes away for a while."""
+        while True:
+            await asyncio.sleep(self.rng.uniform(0.1, 2.0))
+            self.shared_gate.away = False
+            if self.faults_on and self.scenario.fault_rate:
+                trouble = self.rng.choice(["replicate", "replicate", "fail_over", "flush", "away"])
+                if trouble == "away":
+                    self.shared_gate.away = True
+                else:
+                    getattr(self.shared_gate, trouble)()
 
     async def _person(self, number: int) -> None:
         """Wants a place, asks until the answer is definite, asks again, cancels, is sent twice by the network."""

@@ -22,6 +22,9 @@ from .sqlite import BUSY_TIMEOUT_S, configure, meaning
 _MIGRATION_LOCK = 0x68656164
 """`head` in ASCII: an advisory lock is a number that programs have agreed on."""
 
+LEDGER_ID = "ledger.id"
+"""The row of `counter` that tells one ledger from another."""
+
 MIGRATION_WAIT_S = 60
 
 COMMITS = 10
@@ -108,6 +111,12 @@ def server_of(engine: sa.Engine) -> str:
             connection.execute(sa.update(counter).where(counter.c.name == SEQ).values(value=counter.c.value))
         times.append((time.perf_counter() - started) * 1000)
     return f"{found}, a transaction takes {statistics.median(times):.1f} ms (median of {COMMITS})"
+
+
+def ledger_id(engine: sa.Engine) -> int:
+    """The random number that this ledger was given when it was made."""
+    with engine.connect() as connection:
+        return int(connection.execute(sa.select(counter.c.value).where(counter.c.name == LEDGER_ID)).scalar_one())
 
 
 def upgrade(engine: sa.Engine) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...domain.claim import ClaimRequest
-from ...ports.ledger import Cancelled, ClaimLedger, LedgerBroken, Settled
+from ...ports.ledger import Cancelled, DecidingLedger, LedgerBroken, Settled
 from .wire import (
     LENGTH,
     CancelCall,
@@ -174,7 +174,7 @@ def _result(reply: Reply) -> Any:
     return raised(reply)
 
 
-def serve(connection: socket.socket, ledger: ClaimLedger) -> None:
+def serve(connection: socket.socket, ledger: DecidingLedger) -> None:
     """Answer calls in order until the worker closes its end, or storage has failed."""
     with connection.makefile("rb") as calls:
         while header := calls.read(LENGTH.size):
@@ -190,7 +190,7 @@ def serve(connection: socket.socket, ledger: ClaimLedger) -> None:
             connection.sendall(frame(reply))
 
 
-def _answer(ledger: ClaimLedger, call: ConfirmCall | CancelCall) -> Reply:
+def _answer(ledger: DecidingLedger, call: ConfirmCall | CancelCall) -> Reply:
     if isinstance(call, ConfirmCall):
         return confirm_reply(ledger.confirm(call.batch, call.fresh))
     return cancel_reply(*ledger.cancel(call.campaign_id, call.person, call.claim_id))

@@ -10,7 +10,7 @@ where many programs want it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -27,9 +27,9 @@ from ...ports.ledger import BatchResult, LedgerDamaged, PoolStock
 from .engine import writing
 from .mysql_statements import Mysql
 from .postgresql_statements import Postgresql
-from .schema import campaign, claim, pool
+from .schema import campaign, claim, counter, pool
 from .server_statements import Row, Statements, Taken
-from .servers import server_now_ms
+from .servers import SEQ, server_now_ms
 
 
 class _Minter:
@@ -70,6 +70,7 @@ class ServerClaims:
         self._writing = writing(engine)
         # A batch that gives nothing needs no lock, but one moment for all that it reads.
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ")
+        self._plain = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._clock = clock
         self._entropy = entropy
         self._statements: Statements = Postgresql() if engine.dialect.name == "postgresql" else Mysql()
@@ -154,6 +155,27 @@ class ServerClaims:
         statement = sa.select(pool.c.campaign_id, pool.c.id, pool.c.remaining, pool.c.version)
         with self._engine.connect() as connection:
             return [PoolStock(*row) for row in connection.execute(statement.where(pool.c.campaign_id == campaign_id))]
+
+    def pulse(self, pool_ids: Collection[int]) -> tuple[int, dict[int, int]]:
+        # One statement, so one moment; without a transaction around it, so one round trip.
+        statement = (
+            sa.select(counter.c.value, pool.c.id, pool.c.remaining)
+            .select_from(counter.outerjoin(pool, pool.c.id.in_(pool_ids)))
+            .where(counter.c.name == SEQ)
+        )
+        with self._plain.connect() as connection:
+            rows = connection.execute(statement).all()
+        return rows[0].value, {row.id: row.remaining for row in rows if row.id is not None}
+
+    def claimants(self, campaign_id: int, after: int, up_to: int, limit: int) -> list[tuple[int, bytes]]:
+        statement = (
+            sa.select(claim.c.seq, claim.c.person)
+            .where(claim.c.campaign_id == campaign_id, claim.c.seq > after, claim.c.seq <= up_to)
+            .order_by(claim.c.seq)
+            .limit(limit)
+        )
+        with self._plain.connect() as connection:
+            return [(row.seq, bytes(row.person)) for row in connection.execute(statement)]
 
     def persons_of(self, campaign_id: int) -> list[bytes]:
         with self._engine.connect() as connection:

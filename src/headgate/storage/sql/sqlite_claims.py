@@ -7,12 +7,12 @@ through a query compiler for every batch costs more than running them.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...domain.allocation import PersonKey, Record, Rules, allocate
-from ...domain.campaign import Control
+from ...domain.campaign import NO_POOL, Control
 from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, Status
 from ...domain.naming import ENTROPY_PER_CLAIM, ClaimNames
 from ...domain.outcome import REDEEMED, UNKNOWN_CLAIM, Refusal
@@ -222,6 +222,22 @@ class SqliteClaims:
     def stock_of(self, campaign_id: int) -> list[PoolStock]:
         rows = self._select("SELECT campaign_id, id, remaining, version FROM pool WHERE campaign_id = ?", campaign_id)
         return [PoolStock(*row) for row in rows]
+
+    def pulse(self, pool_ids: Collection[int]) -> tuple[int, dict[int, int]]:
+        # One statement, so one moment: the last claim comes as the row without a pool.
+        marks = ",".join("?" * len(pool_ids))
+        rows = self._select(
+            f"SELECT 0, coalesce(max(seq), 0) FROM claim UNION ALL SELECT id, remaining FROM pool WHERE id IN ({marks})",  # noqa: S608, E501 -- only question marks are put in
+            *pool_ids,
+        )
+        found = dict(rows)
+        return found.pop(NO_POOL), found
+
+    def claimants(self, campaign_id: int, after: int, up_to: int, limit: int) -> list[tuple[int, bytes]]:
+        return self._select(
+            "SELECT seq, person FROM claim WHERE campaign_id = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+            campaign_id, after, up_to, limit,
+        )  # fmt: skip
 
     def persons_of(self, campaign_id: int) -> list[bytes]:
         return [person for (person,) in self._select("SELECT person FROM claim WHERE campaign_id = ?", campaign_id)]
