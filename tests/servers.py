@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import redis.exceptions
@@ -260,7 +260,7 @@ def _valkey_answers(url: str) -> bool:
 
 def _valkey(directory: Path, *options: str) -> Server:
     """A started server; `directory` is made."""
-    directory.mkdir(mode=0o700)
+    directory.mkdir(mode=0o700, parents=True)
     port = free_port()
     command: list[str | Path] = [
         _valkey_server(), *options, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", "",
@@ -339,3 +339,44 @@ def _until(client: Any, command: str, says: str) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError("the cluster does not form")
         time.sleep(0.05)
+
+
+class Watched(NamedTuple):
+    """A server that sentinels watch over; `url` is how clients find it."""
+
+    primary: Server
+    replica: Server
+    url: str
+
+
+@contextlib.contextmanager
+def valkey_sentinel(directory: Path) -> Iterator[Watched]:
+    """A primary with a replica, and one sentinel, which makes the replica the primary half a second after its death."""
+    with contextlib.ExitStack() as stack:
+        primary = stack.enter_context(valkey(directory))
+        place = primary.url.removeprefix("redis://").split(":")
+        replica = stack.enter_context(valkey(directory / "replica", "--replicaof", *place))
+        port, home = free_port(), directory / "sentinel"
+        home.mkdir(mode=0o700)
+        settings = [
+            f"port {port}", "bind 127.0.0.1", f"dir {home}", f"sentinel monitor shared {' '.join(place)} 1",
+            "sentinel down-after-milliseconds shared 500", "sentinel failover-timeout shared 2000",
+        ]  # fmt: skip
+        file = home / "sentinel.conf"
+        file.write_text("\n".join(settings) + "\n", encoding="utf-8")
+        command: list[str | Path] = [_valkey_server(), file, "--sentinel"]
+        sentinel = Server(
+            command, home / "log", f"redis://127.0.0.1:{port}", {"PATH": os.environ["PATH"]},
+            answers=_valkey_answers, user={},
+        )  # fmt: skip
+        stack.callback(sentinel.stop)
+        sentinel.start()
+        sentinel.wait()
+        for server, command_, says in (
+            (replica, "INFO replication", "'master_link_status': 'up'"),
+            (sentinel, "INFO sentinel", "'slaves': 1"),
+        ):
+            client = redis.Redis.from_url(server.url)
+            _until(client, command_, says)
+            client.close()
+        yield Watched(primary, replica, f"redis+sentinel://127.0.0.1:{port}/shared")

@@ -59,9 +59,21 @@ def connect(address: GateAddress) -> Client:
     return redis.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
 
 
+def close(client: Client) -> None:
+    """Also the connections to sentinels, which the client of a primary leaves open."""
+    client.close()
+    if isinstance(client, redis.Redis) and isinstance(client.connection_pool, redis.sentinel.SentinelConnectionPool):
+        for sentinel in client.connection_pool.sentinel_manager.sentinels:
+            sentinel.close()
+
+
 async def close_async(client: AsyncClient) -> None:
-    """Also what a cluster's client has forgotten: after an error it takes itself for closed."""
+    """The same; also what a cluster's client has forgotten: after an error it takes itself for closed."""
     await client.aclose()
+    pool = getattr(client, "connection_pool", None)
+    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
     if isinstance(client, redis.asyncio.RedisCluster):
         for nodes in ("nodes_cache", "startup_nodes"):
             await client.nodes_manager.aclose(nodes)

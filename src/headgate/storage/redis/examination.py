@@ -10,7 +10,7 @@ import redis.exceptions
 
 from ...ports.gate import GateAway, GateUnusable
 from .address import CLUSTER, GateAddress
-from .client import AWAY, Client, connect
+from .client import AWAY, Client, close, connect
 
 VERSION_WANTED = (7,)
 CALLS = 10
@@ -26,7 +26,7 @@ def examine(address: GateAddress) -> str:
         try:
             return _examine(client, address)
         finally:
-            client.close()
+            close(client)
     except redis.exceptions.AuthenticationError as error:
         raise GateUnusable(
             f"the gate {address} lets nobody in ({error}); look at name and password in gate.url"

@@ -15,7 +15,7 @@ import redis.exceptions
 from ...ports.gate import GateAway
 from ...ports.shared_gate import NOWHERE, Seen
 from .address import GateAddress
-from .client import AWAY, Client, connect
+from .client import AWAY, Client, close, connect
 
 FOLLOW = (Path(__file__).parent / "follow.lua").read_text(encoding="utf-8")
 FOLLOW_SHA = hashlib.sha1(FOLLOW.encode(), usedforsecurity=False).hexdigest()
@@ -63,7 +63,7 @@ class RedisGate:
     def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            client.close()
+            close(client)
 
     def _key(self, campaign_id: int) -> str:
         return f"{self._prefix}:{{campaign:{campaign_id}}}:claimants"
