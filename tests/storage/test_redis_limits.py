@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from headgate.storage.redis.address import parse
 from headgate.storage.redis.client import connect
 from headgate.storage.redis.limiter import RedisLimiter
 from tests.servers import Server, free_port, valkey, valkey_cluster
+from tests.storage.test_servers import Cut
 
 KEY = b"k" * 32
 BACK_S = 20.0
@@ -87,6 +89,21 @@ def test_a_call_that_was_not_answered_in_time_is_let_through_and_counts_once(ser
     deadline = time.monotonic() + BACK_S
     while counts(server) != [2]:
         assert time.monotonic() < deadline, counts(server)
+
+
+def test_a_call_whose_answer_was_lost_is_not_sent_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.storage.redis.limiter.AWAY_S", 0.05)
+    cut = Cut(("127.0.0.1", int(server.url.rpartition(":")[2])), at=re.compile(rb"EVAL"))
+    node = Node(f"redis://127.0.0.1:{cut.port}")
+    # The script is there from now on, so that the next call is one message.
+    node.ask_until_counted()
+    cut.when = "after"
+    assert node.ask() == 0
+    assert node.uncounted == [1], "the connection was cut"
+    node.ask_until_counted()
+    assert sorted(counts(server)) == [1, 2], "one for the lost answer, two for those that came"
+    node.close()
+    cut.close()
 
 
 def test_while_it_is_away_nobody_waits_and_everybody_is_let_through(server: Server, node: Node) -> None:

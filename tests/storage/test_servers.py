@@ -30,10 +30,14 @@ _COMMIT = re.compile(rb"COMMIT(?!TED)")
 
 
 class Cut:
-    """Stands between a program and its server, and cuts the connection at the first COMMIT that it is told to."""
+    """Stands between a program and its server, and cuts the connection at the first COMMIT that it is told to.
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    `at` is what it looks for in place of COMMIT.
+    """
+
+    def __init__(self, target: tuple[str, int], at: re.Pattern[bytes] = _COMMIT) -> None:
         self._target = target
+        self._at = at
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.when: str | None = None
@@ -54,7 +58,7 @@ class Cut:
             answering = threading.Thread(target=self._answer, args=(server, client, lost), daemon=True)
             answering.start()
             while content := client.recv(65_536):
-                if _COMMIT.search(content) and self.when is not None:
+                if self._at.search(content) and self.when is not None:
                     when, self.when = self.when, None
                     lost.set()
                     answering.join()

@@ -44,14 +44,12 @@ class RedisLimiter:
         address: GateAddress,
         key: bytes,
         uncounted: Callable[[int], None],
-        prefix: str = "headgate:limits",
     ) -> None:
         """`key` keeps addresses and persons unreadable there; `uncounted` is told how many were let through."""
         self._loop = loop
         self._address = address
         self._client: AsyncClient | None = None
         self._opening = asyncio.Lock()
-        self._prefix = prefix
         self._lanes_of_addresses = LANES if address.kind == CLUSTER else 1
         self._key = hashlib.blake2b(key, digest_size=32, person=b"hg-limits").digest()
         self._uncounted = uncounted
@@ -73,7 +71,7 @@ class RedisLimiter:
             self._uncounted(1)
             return 0.0
         pending: Pending[float] = Pending(self._loop)
-        keys = [f"{self._prefix}:{{{tag}}}:{digest.hex()}" for digest in digests]
+        keys = [f"headgate:limits:{{{tag}}}:{digest.hex()}" for digest in digests]
         lane.waiting.append((keys, limits, pending))
         if lane.under_way < CALLS_MAX and len(lane.waiting) == 1:
             lane.under_way += 1
