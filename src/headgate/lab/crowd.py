@@ -1,8 +1,4 @@
-"""A crowd over real HTTP: distinct people who want something, some of whom ask twice.
-
-The client is lean on purpose (one protocol object for each connection, a C parser), so that one process
-can play some thousand people a second beside the server that it presses.
-"""
+"""A crowd over real HTTP: distinct people who want something, some of whom ask twice."""
 
 from __future__ import annotations
 
@@ -13,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import httptools
 import msgspec
+
+from .connection import Connection
 
 
 class Wish(msgspec.Struct, frozen=True, gc=False):
@@ -40,44 +37,6 @@ class _Answer(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Answer).decode
 
 
-class _Connection(asyncio.Protocol):
-    def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._body = b""
-        self._transport: asyncio.WriteTransport | None = None
-        self._waiting: asyncio.Future[bytes] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport), "a TCP connection can be written to"
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        body, self._body = self._body, b""
-        self._parser = httptools.HttpResponseParser(self)
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(body)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_exception(ConnectionError(f"the server closed the connection ({exc})"))
-
-    async def ask(self, request: bytes) -> bytes:
-        assert self._transport is not None, "ask comes after the connection was made"
-        self._waiting = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._waiting
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-
 def wishes(tokens: Sequence[str], pools: Sequence[str], *, exponent: float, again: float, seed: int) -> Iterator[Wish]:
     """Everybody wants one pool, chosen by Zipf's law; a share `again` of them asks a second time at once."""
     rng = random.Random(seed)
@@ -100,12 +59,12 @@ async def rush(host: str, port: int, slug: str, crowd: Iterator[Wish], connectio
 
 async def _one(host: str, port: int, slug: str, crowd: Iterator[Wish], heard: Heard) -> None:
     loop = asyncio.get_running_loop()
-    connection: _Connection | None = None
+    connection: Connection | None = None
     for wish in crowd:
         try:
             if connection is None:
-                _, connection = await loop.create_connection(_Connection, host, port)
-            answer = _decode(await connection.ask(_request(slug, wish)))
+                _, connection = await loop.create_connection(Connection, host, port)
+            answer = _decode((await connection.ask(_request(slug, wish))).body)
         except OSError:
             heard.lost_connections += 1
             connection = None
