@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,6 +152,41 @@ def test_a_node_whose_ledger_cannot_be_reached_says_so_and_is_not_ready(fleet: F
         eventually("ready again", node.ready)
         eventually("claims go on", lambda: api.claim(SLUG, token, "north").status_code in (200, 201))
         assert len(api.mine(SLUG, token)) == 1
+
+
+def test_a_worker_that_begins_while_the_ledger_is_away_asks_everybody_to_come_again(fleet: Fleet) -> None:
+    fleet.create()
+    node = fleet.nodes[0].start()
+    with Api(node.url) as api:
+        token = api.session()
+        fleet.database.kill()
+        before = worker_of(node)
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        eventually("another worker has begun", lambda: worker_of(node) not in (None, before))
+        eventually("it answers", lambda: answers(node))
+        for answer in (api.claim(SLUG, token, "north"), api.request("GET", f"/api/v1/campaigns/{SLUG}")):
+            assert (answer.status_code, answer.json()["outcome"]) == (503, "overloaded"), answer.text
+        assert not node.ready()
+        assert node.log().count("ledger_not_read") <= 1
+        assert "Traceback" not in node.log()
+        fleet.database.again()
+        eventually("ready again", node.ready)
+        eventually("claims go on", lambda: api.claim(SLUG, token, "north").status_code in (200, 201))
+
+
+def answers(node: Server) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", node.port)) == 0
+
+
+def worker_of(node: Server) -> int | None:
+    """The process that has a ledger process, which names it."""
+    for pid in node.processes():
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        if "headgate.bootstrap.ledger_writer" in words:
+            return int(words[-3])
+    return None
 
 
 def test_the_databases_password_is_in_no_command_line_and_no_log(fleet: Fleet) -> None:

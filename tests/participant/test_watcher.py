@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any, cast
 
 import pytest
 
 from headgate.participant import watcher as watching
 from headgate.participant.watcher import STALE_S, Watcher
+from headgate.ports.ledger import LedgerDamaged, LedgerError, LedgerUnavailable
+from headgate.services.book import CampaignBook
+from headgate.services.stock import StockBoard
+from headgate.storage.memory.gate import MemoryGate
+
+
+def empty_book() -> CampaignBook:
+    board = StockBoard()
+    return CampaignBook(board, MemoryGate(board, exclusive=False))
 
 
 class Looks:
@@ -31,7 +41,7 @@ class Looks:
 def test_a_look_that_fails_in_an_unforeseen_way_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "REFRESH_S", 0.001)
     loop, looks = asyncio.new_event_loop(), Looks()
-    watcher = Watcher(loop, cast("Any", looks), cast("Any", None), lambda: None)
+    watcher = Watcher(loop, cast("Any", looks), empty_book(), lambda: None)
     watcher.start()
     assert looks.went_on.wait(30)
     watcher.stop()
@@ -43,11 +53,48 @@ def test_a_worker_is_current_until_the_ledger_has_been_silent_for_too_long(monke
     monkeypatch.setattr("headgate.participant.watcher.time.monotonic", lambda: now_s)
     monkeypatch.setattr(watching, "REFRESH_S", 3600.0)
     loop = asyncio.new_event_loop()
-    watcher = Watcher(loop, cast("Any", Looks()), cast("Any", None), lambda: None)
+    watcher = Watcher(loop, cast("Any", Looks()), empty_book(), lambda: None)
     watcher.start()
     now_s += STALE_S - 0.1
     assert watcher.current()
     now_s += 0.1
     assert not watcher.current()
     watcher.stop()
+    loop.close()
+
+
+class Fails:
+    """A refresher whose first look ends with an error."""
+
+    def __init__(self, error: LedgerError) -> None:
+        self._error: LedgerError | None = error
+
+    def look(self) -> list[Any]:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return []
+
+
+def test_a_worker_begins_without_a_ledger_and_knows_that_it_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "REFRESH_S", 0.001)
+    loop, book = asyncio.new_event_loop(), empty_book()
+    watcher = Watcher(loop, cast("Any", Fails(LedgerUnavailable("it is away"))), book, lambda: None)
+    watcher.start()
+    assert (book.read, watcher.current()) == (False, False)
+
+    deadline = time.monotonic() + 30
+    while not book.read:
+        assert time.monotonic() < deadline
+        loop.run_until_complete(asyncio.sleep(0))
+    assert watcher.current()
+    watcher.stop()
+    loop.close()
+
+
+def test_a_worker_does_not_begin_on_a_ledger_that_contradicts_itself() -> None:
+    loop = asyncio.new_event_loop()
+    watcher = Watcher(loop, cast("Any", Fails(LedgerDamaged("torn"))), empty_book(), lambda: None)
+    with pytest.raises(LedgerDamaged):
+        watcher.start()
     loop.close()

@@ -9,6 +9,7 @@ import redis
 
 from headgate.lab.simulation.shared_gate import SimulatedGate
 from headgate.ports.gate import GateAway
+from headgate.ports.ledger import LedgerUnavailable
 from headgate.ports.shared_gate import NOWHERE, SharedGate
 from headgate.storage.redis.address import GateAddress, parse
 from headgate.storage.redis.gate import RedisGate
@@ -26,7 +27,7 @@ def gate(request: pytest.FixtureRequest, gate_of: Callable[[str], GateAddress]) 
     if request.param == "simulated":
         yield SimulatedGate()
         return
-    made = RedisGate(gate_of(request.param), ledger_id=1)
+    made = RedisGate(gate_of(request.param), ledger_id=lambda: 1)
     yield made
     made.close()
 
@@ -86,15 +87,31 @@ def test_thousands_at_once(gate: SharedGate) -> None:
 
 def test_ledgers_that_share_a_server_do_not_see_each_other(gate_of: Callable[[str], GateAddress]) -> None:
     address = gate_of("valkey")
-    first, second = RedisGate(address, 1), RedisGate(address, 2)
+    first, second = RedisGate(address, lambda: 1), RedisGate(address, lambda: 2)
     first.follow(CAMPAIGN, NOWHERE, 10, [person(1)])
     assert second.seen(CAMPAIGN, [person(1)]) == (NOWHERE, [False])
     for made in (first, second):
         made.close()
 
 
+def test_a_ledger_that_is_away_when_the_gate_is_first_used_is_asked_again(valkey_server: Server) -> None:
+    answers: list[int | LedgerUnavailable] = [LedgerUnavailable("away"), 7]
+
+    def which() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, LedgerUnavailable):
+            raise answer
+        return answer
+
+    gate = RedisGate(parse(valkey_server.url), which)
+    with pytest.raises(LedgerUnavailable):
+        gate.place(1)
+    assert (gate.place(1), gate.place(1)) == (NOWHERE, NOWHERE)
+    gate.close()
+
+
 def test_place_and_persons_share_one_key_that_ends_by_itself(valkey_server: Server) -> None:
-    gate = RedisGate(parse(valkey_server.url), 3)
+    gate = RedisGate(parse(valkey_server.url), lambda: 3)
     gate.erase(CAMPAIGN)
     gate.follow(CAMPAIGN, NOWHERE, 10, [person(1)])
     client = redis.Redis.from_url(valkey_server.url)
@@ -105,7 +122,7 @@ def test_place_and_persons_share_one_key_that_ends_by_itself(valkey_server: Serv
 
 
 def test_a_gate_that_is_away_says_so_and_is_asked_again() -> None:
-    gate = RedisGate(parse(f"redis://:sekret@127.0.0.1:{free_port()}"), 1)
+    gate = RedisGate(parse(f"redis://:sekret@127.0.0.1:{free_port()}"), lambda: 1)
     for _ in range(2):
         with pytest.raises(GateAway, match="cannot be used") as found:
             gate.seen(CAMPAIGN, [person(1)])

@@ -69,11 +69,14 @@ def open_follower(settings: Settings, claims: ClaimLedger, place: Place) -> Gate
 def _open_gate(address: GateAddress, place: URL) -> SharedGate:
     from ..storage.redis.gate import RedisGate  # noqa: PLC0415 -- see above
 
-    engine = open_engine(place)
-    try:
-        return RedisGate(address, ledger_id(engine))
-    finally:
-        engine.dispose()
+    def which_ledger() -> int:
+        engine = open_engine(place)
+        try:
+            return ledger_id(engine)
+        finally:
+            engine.dispose()
+
+    return RedisGate(address, which_ledger)
 
 
 def check_gate(settings: Settings) -> str:

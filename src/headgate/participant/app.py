@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 
-from ..domain.outcome import UNKNOWN_CAMPAIGN, Outcome, Refusal
+from ..domain.outcome import Outcome, Refusal
 from ..http.driving import drive_requests
 from ..http.intake import open_intake
 from ..http.problem import Answer, problem
@@ -87,7 +87,7 @@ class ParticipantApp:
 
     async def _unknown_claims(self, _scope: Scope, _responder: Responder, _slug: str, _rest: str) -> Answer:
         """Claims on a campaign that exists go to `ClaimRoute`; what comes here names one that does not."""
-        return problem(UNKNOWN_CAMPAIGN)
+        return problem(self._plane.unknown())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._plane.close()

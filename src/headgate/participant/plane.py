@@ -47,6 +47,7 @@ class Reader:
     def __init__(self, ledger: ClaimLedger, runner: Runner) -> None:
         self._ledger = ledger
         self._runner = runner
+        self._failing = False
 
     async def claims_of(self, campaign_id: int, person: bytes) -> list[Claim]:
         """Raises Refused where the ledger fails."""
@@ -63,10 +64,15 @@ class Reader:
 
         self._runner.run(partial(self._ledger.claims_of, campaign_id, person), done)
         try:
-            return await future
+            claims = await future
         except LedgerError as error:
-            _log.error("ledger_failed", error=str(error))
+            # The first failure of a row says it, as at the claim desk.
+            if not self._failing:
+                _log.error("ledger_not_read", error=str(error))
+            self._failing = True
             raise Refused(STORE_UNAVAILABLE) from error
+        self._failing = False
+        return claims
 
 
 @dataclass
@@ -103,8 +109,12 @@ class Plane:
         """Raises Refused."""
         entry = self.book.get(slug)
         if entry is None:
-            raise Refused(UNKNOWN_CAMPAIGN)
+            raise Refused(self.unknown())
         return entry
+
+    def unknown(self) -> Refusal:
+        """What is said of a campaign that is not in the book."""
+        return UNKNOWN_CAMPAIGN if self.book.read else STORE_UNAVAILABLE
 
     def session(self, headers: RequestHeaders) -> Session | None:
         """The session of a request: a bearer token's, else the cookie's."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
+from ..ports.ledger import LedgerUnavailable
 from ..services.book import REFRESH_S, CampaignBook, Refresher
 
 METRICS_EVERY_S = 1.0
@@ -33,15 +34,22 @@ class Watcher:
         self._refresher = refresher
         self._book = book
         self._publish_metrics = publish_metrics
-        self._looked_s = 0.0
+        self._looked_s = -STALE_S
+        self._failing = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="watcher", daemon=True)
 
     def start(self) -> None:
-        """Load everything once, before the first request, then watch.  Raises LedgerError."""
-        for news in self._refresher.look():
-            self._book.take(news)
-        self._looked_s = time.monotonic()
+        """Load everything once, before the first request, then watch.
+
+        Where the ledger is away everybody is told to come again, until it is back.  Raises LedgerError where it
+        is there and cannot be served from.
+        """
+        try:
+            self._book.take_all(self._refresher.look())
+            self._looked_s = time.monotonic()
+        except LedgerUnavailable as error:
+            self._failed(error)
         self._thread.start()
 
     def current(self) -> bool:
@@ -53,19 +61,20 @@ class Watcher:
         self._thread.join()
 
     def _work(self) -> None:
-        failing = False
         metrics_due = time.monotonic()
         while not self._stopping.wait(REFRESH_S):
             try:
-                for news in self._refresher.look():
-                    self._loop.call_soon_threadsafe(self._book.take, news)
-                failing = False
+                self._loop.call_soon_threadsafe(self._book.take_all, self._refresher.look())
+                self._failing = False
                 self._looked_s = time.monotonic()
             except Exception as error:  # noqa: BLE001 -- whatever it is, a thread that ends would never look again
-                # What is known stays in use; the first failure of a row is said, not each of them.
-                if not failing:
-                    _log.error("refresh_failed", error=str(error), kind=type(error).__name__)
-                failing = True
+                self._failed(error)
             if time.monotonic() >= metrics_due:
                 metrics_due += METRICS_EVERY_S
                 self._publish_metrics()
+
+    def _failed(self, error: Exception) -> None:
+        """What is known stays in use; the first failure of a row is said, not each of them."""
+        if not self._failing:
+            _log.error("refresh_failed", error=str(error), kind=type(error).__name__)
+        self._failing = True

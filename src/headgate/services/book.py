@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -59,6 +59,8 @@ class CampaignBook:
         self._entries: dict[str, Entry] = {}
         self.by_claim_path: dict[str, Entry] = {}
         """Entries by the path that claims are posted to."""
+        self.read = False
+        """Whether the ledger's campaigns are known: before that, one that is not here may exist all the same."""
 
     def get(self, slug: str) -> Entry | None:
         return self._entries.get(slug)
@@ -66,8 +68,13 @@ class CampaignBook:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 
-    def take(self, news: News) -> None:
+    def take_all(self, look: Iterable[News]) -> None:
         """Take over what a look found; what is older than the known is ignored."""
+        for news in look:
+            self.take(news)
+        self.read = True
+
+    def take(self, news: News) -> None:
         self._board.learn(news.stock)
         if news.persons is not None:
             self._gate.rebuild(news.campaign_id, news.persons)

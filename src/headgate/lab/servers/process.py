@@ -75,8 +75,10 @@ class Server:
         *,
         answers: Callable[[str], bool],
         user: Mapping[str, Any] | None = None,
+        ends_by: signal.Signals = signal.SIGTERM,
     ) -> None:
         """`answers` says whether the server at a URL is ready; `user` goes to Popen."""
+        self._ends_by = ends_by
         self._answers = answers
         self._user = unprivileged() if user is None else user
         self._command = [str(word) for word in command]
@@ -93,11 +95,18 @@ class Server:
 
     def wait(self) -> None:
         deadline = time.monotonic() + READY_S
-        while not self._answers(self.url):
+        while not self.ready():
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self._command[0]} is not ready:\n{self._log.read_text(errors='replace')[-3000:]}")
             time.sleep(0.05)
+
+    def ready(self) -> bool:
+        return self._answers(self.url)
+
+    def ended(self) -> bool:
+        """Whether it was started, and runs no more."""
+        return self.process is not None and self.process.poll() is not None
 
     def kill(self) -> None:
         """kill -9 of the process and of those that it started."""
@@ -121,7 +130,7 @@ class Server:
     def stop(self) -> None:
         if self.process is None:
             return
-        self.process.terminate()
+        self.process.send_signal(self._ends_by)
         try:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:

@@ -134,8 +134,7 @@ class Worker:
         )
         self.form = ClaimForm(self.desk, self.gate, Limits(NoLimiter(), 0), Silence(), b"k" * 32)
         self.alive = True
-        for news in self._refresher.look():
-            self.book.take(news)
+        self.book.take_all(self._refresher.look())
         world.loop.call_later(REFRESH_S, self._look, claims)
 
     def _behind_gate(self, claims: SqliteClaims) -> DecidingLedger:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,10 +32,14 @@ T = TypeVar("T")
 class RedisGate:
     """Owned by one thread."""
 
-    def __init__(self, address: GateAddress, ledger_id: int) -> None:
-        """`ledger_id` tells several ledgers apart that use the same server."""
+    def __init__(self, address: GateAddress, ledger_id: Callable[[], int]) -> None:
+        """`ledger_id` tells several ledgers apart that use the same server.
+
+        The ledger is asked for it when it is needed, and what that raises comes out of the call: it may be away
+        when a program begins.
+        """
         self._address = address
-        self._prefix = f"headgate:{ledger_id:x}"
+        self._ledger_id = cache(ledger_id)
         self._client: Client | None = None
 
     def seen(self, campaign_id: int, persons: Sequence[bytes]) -> Seen:
@@ -66,7 +71,7 @@ class RedisGate:
             close(client)
 
     def _key(self, campaign_id: int) -> str:
-        return f"{self._prefix}:{{campaign:{campaign_id}}}:claimants"
+        return f"headgate:{self._ledger_id():x}:{{campaign:{campaign_id}}}:claimants"
 
     def _call(self, call: Callable[[Client], Any]) -> Any:
         try:

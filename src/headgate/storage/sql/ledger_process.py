@@ -13,7 +13,7 @@ import socket
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...domain.claim import ClaimRequest
 from ...ports.ledger import Cancelled, DecidingLedger, LedgerBroken, Settled
@@ -177,7 +177,7 @@ def _result(reply: Reply) -> Any:
 def serve(connection: socket.socket, ledger: DecidingLedger) -> None:
     """Answer calls in order until the worker closes its end, or storage has failed."""
     with connection.makefile("rb") as calls:
-        while header := calls.read(LENGTH.size):
+        while header := _next(calls):
             call = decode_call(calls.read(LENGTH.unpack(header)[0]))
             try:
                 reply = _answer(ledger, call)
@@ -188,6 +188,14 @@ def serve(connection: socket.socket, ledger: DecidingLedger) -> None:
             except Exception as error:  # noqa: BLE001 -- whatever happened, the worker has to know
                 reply = error_reply(error)
             connection.sendall(frame(reply))
+
+
+def _next(calls: BinaryIO) -> bytes:
+    """The header of the next call; empty where the worker has closed its end, or was killed."""
+    try:
+        return calls.read(LENGTH.size)
+    except ConnectionError:
+        return b""
 
 
 def _answer(ledger: DecidingLedger, call: ConfirmCall | CancelCall) -> Reply:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...ports.ledger import LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable
+from .bounded import BoundedConnection
 from .schema import SCHEMA_VERSION
 
 CONNECT_S = 3
@@ -116,6 +117,14 @@ def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
         connect_args=arguments,
         **options,
     )
+
+    if url.get_backend_name() == "postgresql":
+
+        @sa.event.listens_for(engine, "do_connect")
+        def _connect(
+            _dialect: sa.Dialect, _record: Any, positional: Sequence[Any], named: dict[str, Any]
+        ) -> BoundedConnection:
+            return BoundedConnection.connect(*positional, **named)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
