@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -20,12 +21,13 @@ from headgate.domain.outcome import SOLD_OUT, STORE_UNAVAILABLE, Refusal
 from headgate.lab.simulation.run import SeedFailed, run_seeds
 from headgate.lab.simulation.world import World
 from headgate.ports.gate import Admission
-from headgate.ports.ledger import BatchResult, PoolStock
+from headgate.ports.ledger import BatchResult, LedgerInDoubt, PoolStock
 from headgate.ports.pending import Pending
 from headgate.services.claiming import ClaimDesk, Decision
 from headgate.services.gated import GatedClaims
 from headgate.services.stock import StockBoard
 from headgate.storage.memory.gate import MemoryGate
+from headgate.storage.sql import sqlite_claims
 from headgate.storage.sql.sqlite_claims import SqliteClaims
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -215,6 +217,49 @@ class SyncIsOptional(SqliteClaims):
             return BatchResult(decision.decisions, decision.stock)
 
 
+class ReturnsNothing(SqliteClaims):
+    """Loses the unit of a claim that was cancelled."""
+
+    def cancel(self, campaign_id: int, person: bytes, claim_id: str) -> tuple[Claim | Refusal, list[PoolStock]]:
+        ended, stock = super().cancel(campaign_id, person, claim_id)
+        if stock:
+            self._connection.execute("UPDATE pool SET remaining = remaining - 1 WHERE id = ?", (stock[0].pool_id,))
+        return ended, stock
+
+
+class TakesAgain(SqliteClaims):
+    """Takes stock once more where nobody knows whether the first time came through, as a client that retries does."""
+
+    def _write(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
+        decision = self._decide(batch, fresh)
+        try:
+            return super()._write(batch, fresh)
+        except LedgerInDoubt:
+            for units, pool_id in decision.taken:
+                self._connection.execute(
+                    "UPDATE pool SET remaining = max(0, remaining - ?) WHERE id = ?", (units, pool_id)
+                )
+            raise
+
+
+class SellsOneMore(SqliteClaims):
+    """Compares with `>=` where `>` is right, in a table without CHECK and without a guard."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._connection.execute("PRAGMA ignore_check_constraints = ON")
+
+    def _pools(self, pool_ids: set[int]) -> Any:
+        return {id_: pool._replace(remaining=pool.remaining + 1) for id_, pool in super()._pools(pool_ids).items()}
+
+    def _write(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
+        with patch.object(sqlite_claims, "_TAKE", _UNGUARDED):
+            return super()._write(batch, fresh)
+
+
+_UNGUARDED = "UPDATE pool SET remaining = remaining - ?1, version = version + 1 WHERE id = ?2"
+
+
 PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "an answer before the commit": ({"make_desk": AnswersBeforeCommit}, "I3"),
     "a shared gate that is believed": ({"make_gated": BelievesTheGate}, "I4"),
@@ -224,6 +269,9 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "a gate as the authority": ({"make_gate": TrustsItself}, "I4|I7"),
     "a gate that never hears of returned stock": ({"make_gate": DeafGate}, "X2|I4"),
     "a ledger without the unique key": ({"make_claims": NoUniqueKey}, "I2|I7"),
+    "a return that is lost": ({"make_claims": ReturnsNothing}, "I5"),
+    "stock taken again after a doubt": ({"make_claims": TakesAgain}, "I5"),
+    "one more than there is": ({"make_claims": SellsOneMore}, "I1|I5"),
     "stock returned twice": ({"make_claims": ReturnsTwice}, "I5"),
     "claims and stock in two commits": ({"make_claims": CommitsInTwoSteps}, "I5"),
     "a window judged elsewhere": ({"make_claims": IgnoresTheWindow}, "I8"),
