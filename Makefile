@@ -68,6 +68,10 @@ bench-city: .venv/.benching ## a whole city claims at once
 bench-crash: .venv/.benching ## kill -9 at twenty moments of a rush, and what was confirmed is still there
 	@$(BIN)/python -m bench.crash
 
+.PHONY: bench-scale
+bench-scale: .venv/.benching ## nodes on PostgreSQL and Valkey: speed, and what a claim costs at each tier
+	@$(BIN)/python -m bench.scale
+
 .PHONY: soak
 soak: .venv/.developing ## the long seeded simulation on all cores; a failure prints the seed that replays it
 	@$(BIN)/python -m headgate.lab.simulation --seeds 50000

@@ -8,9 +8,9 @@ from headgate.settings import load
 BATCH = 500
 
 
-def fill(data, slug, count):
+def fill(data, slug, count, environment=None):
     """`count` confirmed claims of distinct people, spread over the campaign's pools."""
-    settings = load(None, {"data_dir": str(data)}, {})
+    settings = load(None, {"data_dir": str(data)}, environment or {})
     with ledger.open_campaigns(settings) as campaigns:
         campaign = campaigns.campaign(slug)
     sessions = Sessions(b"\0" * 32, ledger.CLOCK, ledger.ENTROPY)

@@ -115,7 +115,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(command, port, log, ready_path, environment=None):
-    """A server process of ours, ended by its id whatever happens."""
+    """A server process of ours, ended by its id whatever happens; `ready_path` None for one without a listener."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
@@ -123,7 +123,7 @@ def serving(command, port, log, ready_path, environment=None):
     server = Server(process, port, log)
     try:
         deadline = time.monotonic() + READY_S
-        while True:
+        while ready_path is not None:
             server.check()
             try:
                 urllib.request.urlopen(server.url + ready_path, timeout=1).close()
@@ -159,13 +159,15 @@ def granian_server(target, log, *, interface="rsgi", environment=None, extra=())
     return serving(command, port, log, "/", environment)
 
 
+def headgate_command(plane, data, port, workers=1):
+    """One plane alone: what is measured, without the others' processes beside it."""
+    command = [str(HEADGATE), "serve", "--plane", plane, "--data", str(data), "--workers", str(workers)]
+    return command if port is None else [*command, "--listen", f"127.0.0.1:{port}"]
+
+
 def headgate_server(data, log, workers=1):
-    """The participant plane alone: what is measured, without the console's process beside it."""
     port = free_port()
-    command = [
-        str(HEADGATE), "serve", "--plane", "participant", "--data", str(data), "--listen", f"127.0.0.1:{port}",
-        "--workers", str(workers),
-    ]  # fmt: skip
+    command = headgate_command("participant", data, port, workers)
     return serving(command, port, log, "/readyz", {"HEADGATE_LIMITS__PER_IP_PER_MINUTE": "0"})
 
 
@@ -209,8 +211,10 @@ def load(server, tokens, pools, *, slug, seconds, connections=CONNECTIONS, skip=
     )
 
 
-def headgate(*arguments):
-    ran = subprocess.run([str(HEADGATE), *map(str, arguments)], capture_output=True, text=True)
+def headgate(*arguments, environment=None):
+    ran = subprocess.run(
+        [str(HEADGATE), *map(str, arguments)], capture_output=True, text=True, env={**os.environ, **(environment or {})}
+    )
     if ran.returncode:
         raise BenchmarkFailed(f"headgate {' '.join(map(str, arguments))}: {ran.stderr or ran.stdout}")
     return ran.stdout

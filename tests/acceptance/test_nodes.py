@@ -189,6 +189,40 @@ def worker_of(node: Server) -> int | None:
     return None
 
 
+def test_a_node_that_is_told_to_end_finishes_what_it_took_and_takes_nothing_more(fleet: Fleet) -> None:
+    fleet.create(rehearsal=True)
+    people = fleet.people(20)
+    node = fleet.nodes[0].start()
+    unfinished = socket.create_connection(("127.0.0.1", node.port))
+    head = f"POST /api/v1/campaigns/{SLUG}/claims HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {people[0].token}\r\n"
+    unfinished.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 16\r\n\r\n{{".encode())
+    fleet.database.signal(signal.SIGSTOP)
+    rush = Rush(node.url, SLUG, patience_s=0, connections=len(people))
+    thread = threading.Thread(target=rush.run, args=(people,))
+    thread.start()
+    eventually("it took all of them", lambda: taken(node) == len(people) + 1)
+    ended: list[int] = []
+    ending = threading.Thread(target=lambda: ended.append(node.terminate()))
+    ending.start()
+    eventually("nobody else gets in", lambda: not answers(node))
+    fleet.database.signal(signal.SIGCONT)
+    thread.join(PATIENCE_S)
+    ending.join(PATIENCE_S)
+    assert {person.status for person in people} == {201}, tally(people)
+    assert ended == [0]
+    unfinished.close()
+
+
+def taken(node: Server) -> int:
+    """Connections of the node's listener that are established, and of which it has read all that came."""
+    count = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, queues, *_ = line.split()
+        established, received = state == "01", int(queues.partition(":")[2], 16)
+        count += established and int(local.partition(":")[2], 16) == node.port and not received
+    return count
+
+
 def test_the_databases_password_is_in_no_command_line_and_no_log(fleet: Fleet) -> None:
     fleet.create()
     url = sa.make_url(fleet.settings["HEADGATE_LEDGER__URL"]).set(password="sekret-word")
