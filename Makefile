@@ -72,6 +72,10 @@ bench-crash: .venv/.benching ## kill -9 at twenty moments of a rush, and what wa
 bench-scale: .venv/.benching ## nodes on PostgreSQL and Valkey: speed, and what a claim costs at each tier
 	@$(BIN)/python -m bench.scale
 
+.PHONY: bench-faults
+bench-faults: .venv/.benching ## the same faults for Headgate and for a design with its stock in Redis
+	@$(BIN)/python -m bench.faults
+
 .PHONY: soak
 soak: .venv/.developing ## the long seeded simulation on all cores; a failure prints the seed that replays it
 	@$(BIN)/python -m headgate.lab.simulation --seeds 50000

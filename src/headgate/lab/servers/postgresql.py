@@ -9,6 +9,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -59,7 +60,10 @@ def environment(home: Path) -> dict[str, str]:
 def begin_postgresql(
     directory: Path, log: Path, address: str = "127.0.0.1", within: Sequence[str] = (), **settings: str
 ) -> Server:
-    """The server of the data in `directory / "data"`, to be started; `within` is put before its command line."""
+    """The server of the data in `directory / "data"`, to be started.
+
+    It listens at `address`, the last one of which is in its URL; `within` is put before its command line.
+    """
     port = settings.get("port") or str(free_port())
     options = {"listen_addresses": address, "port": port, "unix_socket_directories": "", **settings}
     command: list[str | Path] = [*within, binaries() / "postgres", "-D", directory / "data"]
@@ -67,11 +71,29 @@ def begin_postgresql(
         command += ["-c", f"{name}={value}"]
     host = address.rpartition(",")[2]
     url = f"postgresql+psycopg://headgate@{host}:{port}/postgres"
-    return Server(command, log, url, environment(directory), answers=sql_answers, ends_by=ENDS_BY)
+    # What runs within something else comes to its user there.
+    user: dict[str, Any] | None = {} if within else None
+    return Server(command, log, url, environment(directory), answers=sql_answers, user=user, ends_by=ENDS_BY)
 
 
-def initialise(directory: Path) -> None:
-    """An empty database in `directory / "data"`, for whoever may reach its port."""
+def copy(directory: Path, port: str) -> None:
+    """A standby's data in `directory / "data"`, from the server at `port` of this machine."""
+    shutil.rmtree(directory, ignore_errors=True)
+    own(directory)
+    run(
+        [
+            binaries() / "pg_basebackup", "-h", "127.0.0.1", "-p", port, "-U", "headgate", "-D", directory / "data",
+            "-X", "stream", "--checkpoint=fast", "--no-sync",
+        ],
+        env=environment(directory),
+    )  # fmt: skip
+    # What the primary was told about its own standby is not meant for the copy.
+    (directory / "data" / "postgresql.auto.conf").write_text("", encoding="utf-8")
+    (directory / "data" / "standby.signal").touch()
+
+
+def initialise(directory: Path, subnet: str = "") -> None:
+    """An empty database in `directory / "data"`, for whoever is on this machine, or in `subnet`."""
     own(directory)
     run(
         [
@@ -80,6 +102,9 @@ def initialise(directory: Path) -> None:
         ],
         env=environment(directory),
     )  # fmt: skip
+    if subnet:
+        with (directory / "data" / "pg_hba.conf").open("a", encoding="utf-8") as rules:
+            rules.write(f"host all headgate {subnet} trust\nhost replication headgate {subnet} trust\n")
 
 
 @contextlib.contextmanager

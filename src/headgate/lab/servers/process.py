@@ -77,13 +77,15 @@ class Server:
         user: Mapping[str, Any] | None = None,
         ends_by: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """`answers` says whether the server at a URL is ready; `user` goes to Popen."""
+        """`environment` is looked at when it is started, `answers` says whether the server at a URL is ready, and
+        `user` goes to Popen.
+        """
         self._ends_by = ends_by
         self._answers = answers
         self._user = unprivileged() if user is None else user
         self._command = [str(word) for word in command]
         self._log = log
-        self._environment = dict(environment)
+        self._environment = environment
         self.url = url
         self.process: subprocess.Popen[bytes] | None = None
 
