@@ -25,6 +25,9 @@ LEDGER_SERVERS = ("postgresql", "mysql", "mariadb")
 
 MEMORY_GATE = "memory:"
 
+HOST_CHARS_MAX = 32
+NODE_NAME = re.compile(r"[A-Za-z0-9._:-]{1,40}")
+
 
 class NoLedger(Exception):
     """There is no ledger where the settings say; the message names the path and what to do."""
@@ -78,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Addresses or networks whose X-Forwarded-For is believed; nobody's by default."""
     secret_file: str = ""
     """Key file; empty: `secret.key` in the data directory, made on first start."""
+    node_name: str = ""
+    """How this node is called among those that share its ledger; empty: host and port of `listen`."""
 
     @property
     def data(self) -> Path:
@@ -93,6 +98,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def secret_path(self) -> Path:
         return Path(self.secret_file) if self.secret_file else self.data / "secret.key"
+
+    @property
+    def node(self) -> str:
+        return self.node_name or f"{os.uname().nodename[:HOST_CHARS_MAX]}:{self.listen_address.port}"
 
     @property
     def public_dir(self) -> Path:
@@ -172,6 +181,10 @@ def _check(settings: Settings) -> None:
     if settings.limits.per_ip_per_minute < 0:
         raise SettingsError(
             f"limits.per_ip_per_minute is {settings.limits.per_ip_per_minute}; give 0 (off) or a positive number"
+        )
+    if settings.node_name and not NODE_NAME.fullmatch(settings.node_name):
+        raise SettingsError(
+            f"node_name is {settings.node_name!r}; give 1 to 40 of A-Z, a-z, 0-9, '.', '_', ':' and '-'"
         )
     if settings.limits.concurrency < 1:
         raise SettingsError(f"limits.concurrency is {settings.limits.concurrency}; give a positive number")

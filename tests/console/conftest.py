@@ -24,6 +24,7 @@ from headgate.services.operators import Operators
 from headgate.storage.memory.telemetry import Counters
 from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
+from headgate.storage.sql.nodes import SqlNodes
 from headgate.storage.sql.operators import SqlOperators
 from headgate.storage.sql.sqlite_claims import SqliteClaims
 from tests.fakes import HandClock, SeededEntropy
@@ -45,6 +46,7 @@ class Ledger:
     entropy: SeededEntropy
     campaigns: SqlCampaigns
     operators: Operators
+    nodes: SqlNodes
 
     def create(
         self,
@@ -87,7 +89,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     upgrade(engine)
     operators = Operators(SqlOperators(engine, clock), clock, entropy, CHEAP)
     operators.add("mei", "operator", PASSWORD, actor="test")
-    yield Ledger(path, clock, entropy, SqlCampaigns(engine, clock), operators)
+    yield Ledger(path, clock, entropy, SqlCampaigns(engine, clock), operators, SqlNodes(engine, clock))
     engine.dispose()
 
 
@@ -100,6 +102,7 @@ def console_on(ledger: Ledger, run_dir: Path, trusted_proxies: Sequence[str] = (
     counters = Counters("console")
     return create_app(
         campaigns=ledger.campaigns,
+        nodes=ledger.nodes,
         operators=ledger.operators,
         secret=SECRET,
         run_dir=run_dir,

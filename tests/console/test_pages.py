@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from litestar import Litestar
@@ -11,6 +12,7 @@ from litestar.testing import TestClient
 
 from headgate.console.views import POOLS_SHOWN_MAX
 from headgate.domain.campaign import Control
+from headgate.ports.nodes import NodeCard
 from headgate.storage.sql.engine import open_engine, writing
 from headgate.storage.sql.schema import campaign, claim, pool
 from tests.console.conftest import CLOSES, OPENS, PASSWORD, Console, Ledger, console_on
@@ -298,3 +300,17 @@ def test_the_window_is_shown_in_the_campaigns_time_not_the_machines(mei: Console
     ledger.create()
     assert OPENS.utcoffset() == timedelta(hours=8)
     assert cells(mei.page("/"))[0][2].startswith("1 Dec 2026 09:00")
+
+
+def test_the_nodes_are_listed_with_what_differs(mei: Console, ledger: Ledger) -> None:
+    assert [notice.text for notice in mei.page("/nodes").all("p")] == ["No node has been seen yet."]
+    card = NodeCard("1.2.3", "0003", "10.0.0.7:8000", 1, "abcdef")
+    for name in ("web-1", "web-2", "<b>web-3"):
+        ledger.nodes.report(name, "participant", card)
+    ledger.nodes.report("web-2", "participant", msgspec.structs.replace(card, version="1.3.0"))
+    rows = cells(mei.page("/nodes"))
+    assert [(row[0], row[2], row[6]) for row in rows] == [
+        ("<b>web-3", "1.2.3", "–"),
+        ("web-1", "1.2.3", "–"),
+        ("web-2", "1.3.0", "other version"),
+    ]

@@ -19,7 +19,7 @@ from ..storage.memory.telemetry import Counters
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.operators import SqlOperators
-from .ledger import CLOCK, ENTROPY, ledger_place, load_key
+from .ledger import CLOCK, ENTROPY, ledger_place, load_key, make_nodes
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
 
@@ -48,10 +48,12 @@ def console_app(settings: Settings, parent: int) -> Litestar:
     """Runs in the console's worker process."""
     die_with_parent(parent)
     set_up_logging()
-    engine = open_engine(ledger_place(settings))
+    place = ledger_place(settings)
+    engine = open_engine(place)
     counters = Counters("console")
     return create_app(
         campaigns=SqlCampaigns(engine, CLOCK),
+        nodes=make_nodes(engine, place),
         operators=Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY),
         secret=load_key(settings),
         run_dir=settings.run_dir,

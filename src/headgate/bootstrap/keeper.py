@@ -13,7 +13,7 @@ from ..settings import Settings
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from .gate import open_follower
-from .ledger import CLOCK, ledger_place, open_claims, open_leases
+from .ledger import CLOCK, ledger_place, open_claims, open_leases, reporter
 
 
 def run_keeper(settings: Settings) -> None:
@@ -28,7 +28,9 @@ def run_keeper(settings: Settings) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    report = reporter(settings, "keeper", "")
     while not stopping.is_set():
         keeper.turn()
+        report.tell()
         stopping.wait(TURN_S)
     keeper.stop()

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.exc import ArgumentError
 
 from ..ports.ledger import ClaimLedger
+from ..services.nodes import Reporter, card_of
 from ..services.operators import Operators
 from ..services.sessions import Sessions
 from ..settings import NoLedger, Settings, SettingsError
@@ -21,7 +23,9 @@ from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import exists, make_ledger, open_engine, server_of, upgrade
 from ..storage.sql.integrity import check_file
 from ..storage.sql.leases import SqlLeases
+from ..storage.sql.nodes import SqlNodes
 from ..storage.sql.operators import SqlOperators
+from ..storage.sql.schema import SCHEMA_VERSION
 from ..storage.sql.server_claims import ServerClaims
 from ..storage.sql.servers import server_url
 from ..storage.sql.sqlite_claims import SqliteClaims
@@ -196,6 +200,24 @@ def open_operators(settings: Settings, *, create: bool = False) -> Iterator[Oper
     """Console accounts, for commands.  Raises NoLedger where there is none and none is to be made."""
     with _open_ledger(settings, create=create) as engine:
         yield Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY)
+
+
+@contextmanager
+def open_nodes(settings: Settings) -> Iterator[SqlNodes]:
+    """The register of nodes, for commands.  Raises NoLedger where there is none."""
+    with _open_ledger(settings, create=False) as engine:
+        yield make_nodes(engine, ledger_place(settings))
+
+
+def make_nodes(engine: Engine, place: Place) -> SqlNodes:
+    return SqlNodes(engine, CLOCK if isinstance(place, Path) else None)
+
+
+def reporter(settings: Settings, plane: str, listen: str) -> Reporter:
+    """Who tells the ledger that this plane of this node is there."""
+    place = ledger_place(settings)
+    card = card_of(settings, load_key(settings), SCHEMA_VERSION, listen)
+    return Reporter(make_nodes(open_engine(place), place), settings.node, plane, card, time.monotonic)
 
 
 def open_sessions(settings: Settings) -> Sessions:

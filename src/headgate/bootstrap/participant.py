@@ -39,7 +39,7 @@ from ..storage.sql.engine import open_engine
 from ..storage.sql.ledger_process import ProcessWriter
 from . import ledger_writer
 from .gate import open_limiter
-from .ledger import CLOCK, ENTROPY, Place, ledger_place, load_key, open_claims
+from .ledger import CLOCK, ENTROPY, Place, ledger_place, load_key, open_claims, reporter
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
 
@@ -122,7 +122,10 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     limits = Limits(open_limiter(settings, loop, key, counters.uncounted), settings.limits.per_ip_per_minute)
     desk = ClaimDesk(loop, writer, gate, board, counters, refresher.read_again, _stop_this_process)
 
+    report = reporter(settings, "participant", settings.listen)
+
     def publish_metrics() -> None:
+        report.tell()
         counters.gauge("headgate_concurrency_limit", plane.permits)
         counters.gauge("headgate_inflight", plane.progress)
         metrics_files.publish(settings.run_dir, f"participant-{os.getpid()}", counters.snapshot())

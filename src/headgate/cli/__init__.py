@@ -13,7 +13,7 @@ from headgate import __version__
 from headgate.ports.ledger import LedgerError, SlugTaken, UnknownCampaign, UnknownPool
 from headgate.settings import NoLedger, SettingsError
 
-from . import audit, campaign, demo, doctor, operator, rehearsal, serve
+from . import audit, campaign, demo, doctor, lab, node, operator, rehearsal, serve
 from .options import CommandError, fail
 
 app = App(
@@ -28,7 +28,9 @@ app.command(audit.audit)
 app.command(rehearsal.app)
 app.command(doctor.doctor)
 app.command(operator.app)
+app.command(node.app)
 app.command(demo.demo)
+app.command(lab.app)
 
 EXPECTED = (CommandError, SettingsError, NoLedger, LedgerError, SlugTaken, UnknownCampaign, UnknownPool)
 

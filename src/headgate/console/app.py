@@ -22,6 +22,7 @@ from litestar.template.config import TemplateConfig
 from ..http.address import ClientAddress
 from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger
+from ..ports.nodes import NodeRegister
 from ..ports.telemetry import Telemetry
 from ..services.metrics_files import collect
 from ..services.operators import Operators
@@ -42,9 +43,10 @@ _STATIC = {"console.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"
 _log = structlog.get_logger("headgate.console")
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 -- everything that the console works with comes in here
     *,
     campaigns: CampaignLedger,
+    nodes: NodeRegister,
     operators: Operators,
     secret: bytes,
     run_dir: Path,
@@ -61,6 +63,7 @@ def create_app(
     tallies = Tallies(campaigns, clock)
     desk = Desk(
         campaigns=campaigns,
+        nodes=nodes,
         tallies=tallies,
         operators=operators,
         sessions=ConsoleSessions(secret, clock),
@@ -82,6 +85,7 @@ def create_app(
         route_handlers=[
             pages.campaigns_page,
             pages.campaign_page,
+            pages.nodes_page,
             signing.login_page,
             signing.login,
             signing.logout,

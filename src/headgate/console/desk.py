@@ -14,6 +14,7 @@ from litestar.datastructures import State
 from ..http.address import ClientAddress
 from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger
+from ..ports.nodes import NodeRegister
 from ..ports.operators import Operator
 from ..services.operators import Operators
 from .sessions import ConsoleSessions, Session
@@ -25,6 +26,7 @@ ConsoleRequest = Request[Operator, Session, State]
 
 class Desk(msgspec.Struct, frozen=True):
     campaigns: CampaignLedger
+    nodes: NodeRegister
     tallies: Tallies
     operators: Operators
     sessions: ConsoleSessions

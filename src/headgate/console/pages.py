@@ -50,6 +50,13 @@ def campaign_page(request: ConsoleRequest) -> Template:
     return Template("campaign.html", context=context)
 
 
+@get("/nodes", sync_to_thread=True)
+def nodes_page(request: ConsoleRequest) -> Template:
+    """Everybody who serves from this ledger."""
+    nodes = desk_of(request).nodes.all()
+    return Template("nodes.html", context={**_frame(request), "rows": views.node_rows(nodes)})
+
+
 def _frame(request: ConsoleRequest) -> dict[str, Any]:
     """What every page has around it."""
     desk = desk_of(request)

@@ -10,6 +10,8 @@ import msgspec
 from ..domain.campaign import Campaign, Phase, Pool, phase_of
 from ..domain.public import sold_out
 from ..ports.ledger import PoolStock
+from ..ports.nodes import NodeSeen
+from ..services.nodes import differing
 from ..services.publishing import folded
 
 POOLS_SHOWN_MAX = 200
@@ -63,6 +65,26 @@ class PoolSelection(msgspec.Struct, frozen=True):
     rows: list[PoolRow]
     found: int
     total: int
+
+
+class NodeRow(msgspec.Struct, frozen=True):
+    """`remark` says what is not as it is with most of the others; empty where nothing is."""
+
+    node: NodeSeen
+    seen: str
+    remark: str
+
+
+def node_rows(nodes: Sequence[NodeSeen]) -> list[NodeRow]:
+    odd = differing(nodes)
+    return [
+        NodeRow(
+            node,
+            moment(node.seen_at_ms, UTC, "%-d %b %Y %H:%M:%S UTC"),
+            "gone" if node.gone else ", ".join(f"other {what}" for what in odd.get((node.name, node.plane), [])),
+        )
+        for node in nodes
+    ]
 
 
 def texts(said: dict[str, str]) -> list[Said]:
