@@ -164,7 +164,8 @@ def server_time(dialect: str) -> sa.ColumnElement[Any]:
     """
     if dialect == "postgresql":
         return sa.extract("epoch", sa.func.clock_timestamp())
-    return sa.func.unix_timestamp(sa.func.sysdate(sa.literal(6)))
+    # Written out, because SQLAlchemy leaves out the argument, and with it what is less than a second.
+    return sa.literal_column("unix_timestamp(sysdate(6))")
 
 
 def server_now_ms(connection: sa.Connection) -> int:
