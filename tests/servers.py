@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 import redis
 import redis.exceptions
+import sqlalchemy as sa
 
 from tests.installing import debian_package
 from tests.needs import unavailable
 
 READY_S = 60.0
 STOP_S = 20.0
-
 
 _PORTS = range(12_000, 30_000)
 """Below those that the kernel gives to clients, one of which could take a port that we have just looked at."""
@@ -51,7 +51,7 @@ def _nobody() -> dict[str, Any]:
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
-def _own(directory: Path) -> None:
+def own(directory: Path) -> None:
     """A directory for the server's user, reachable through those above it."""
     directory.mkdir(mode=0o700)
     if os.geteuid():
@@ -63,7 +63,7 @@ def _own(directory: Path) -> None:
             parent.chmod(parent.stat().st_mode | 0o011)
 
 
-def _run(command: list[str | Path], **options: Any) -> None:
+def run(command: list[str | Path], **options: Any) -> None:
     ran = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, check=False, timeout=READY_S,
         stdin=subprocess.DEVNULL, **_nobody(), **options,
@@ -104,17 +104,26 @@ class Server:
         while not self._answers(self.url):
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self._command[0]} is not ready:\n{self._log.read_text(errors='replace')[-3000:]}")
+                raise RuntimeError(f"{self._command[0]} is not ready:\n{self.log()[-3000:]}")
             time.sleep(0.05)
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
 
     def kill(self) -> None:
         """kill -9 of the process and of those that it started."""
+        self.signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+
+    def signal(self, number: signal.Signals) -> list[int]:
+        """Send it to the process and to those that it started; who they are."""
         assert self.process is not None
         family = [self.process.pid, *_children(self.process.pid)]
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+                os.kill(pid, number)
+        return family
 
     def again(self) -> None:
         """Start once more on what is on disk, and wait until it answers."""
@@ -137,8 +146,6 @@ def _children(pid: int) -> list[int]:
 
 
 def _answers(url: str) -> bool:
-    import sqlalchemy as sa
-
     engine = sa.create_engine(url)
     try:
         with engine.connect() as connection:
@@ -150,7 +157,7 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _postgresql_bin() -> Path:
+def postgresql_programs() -> Path:
     named = os.environ.get("TEST_POSTGRESQL_BIN")
     if named:
         return Path(named)
@@ -166,20 +173,24 @@ def _postgresql_bin() -> Path:
 @contextlib.contextmanager
 def postgresql(directory: Path, **settings: str) -> Iterator[Server]:
     """A PostgreSQL server with an empty database `headgate`."""
-    binaries = _postgresql_bin()
     directory = directory / "postgresql"
-    _own(directory)
+    own(directory)
     data, port = directory / "data", free_port()
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(directory)}
-    _run(
-        [binaries / "initdb", "-D", data, "-U", "headgate", "--auth=trust", "--encoding=UTF8", "--no-sync"],
-        env=environment,
-    )
+    making = ["-U", "headgate", "--auth=trust", "--encoding=UTF8", "--no-sync"]
+    run([postgresql_programs() / "initdb", "-D", data, *making], env=environment)
+    with running_postgresql(data, port, environment, settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_postgresql(
+    data: Path, port: int, environment: Mapping[str, str], settings: Mapping[str, str]
+) -> Iterator[Server]:
     options = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": "", **settings}
-    command: list[str | Path] = [binaries / "postgres", "-D", data]
-    for name, value in options.items():
-        command += ["-c", f"{name}={value}"]
-    log = directory.parent / "postgresql.log"
+    said = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+    command: list[str | Path] = [postgresql_programs() / "postgres", "-D", data, *said]
+    log = data.parent.parent / "postgresql.log"
     server = Server(command, log, f"postgresql+psycopg://headgate@127.0.0.1:{port}/postgres", environment)
     try:
         server.start()
@@ -206,21 +217,21 @@ def _mariadb() -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def mariadb(directory: Path) -> Iterator[Server]:
+def mariadb(directory: Path, *options: str) -> Iterator[Server]:
     """A MariaDB server with an empty database `test`."""
     daemon, install = _mariadb()
     directory = directory / "mariadb"
-    _own(directory)
+    own(directory)
     data, port = directory / "data", free_port()
     environment = {"PATH": os.environ["PATH"] + ":/usr/sbin", "HOME": str(directory)}
     # Installations beside each other fail now and then.
     with (Path(tempfile.gettempdir()) / "headgate-tests-mariadb.lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         arguments = ["--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
-        _run([install, *arguments], env=environment)
+        run([install, *arguments], env=environment)
     command: list[str | Path] = [
         daemon, "--no-defaults", f"--datadir={data}", f"--socket={directory / 's'}", f"--port={port}",
-        "--bind-address=127.0.0.1", f"--pid-file={directory / 'pid'}",
+        "--bind-address=127.0.0.1", f"--pid-file={directory / 'pid'}", *options,
     ]  # fmt: skip
     log = directory.parent / "mariadb.log"
     server = Server(command, log, f"mariadb+pymysql://root@127.0.0.1:{port}/", environment)

@@ -22,9 +22,11 @@ from litestar.template.config import TemplateConfig
 from ..http.address import ClientAddress
 from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger
+from ..ports.replicas import Sources
 from ..ports.telemetry import Telemetry
 from ..services.metrics_files import collect
 from ..services.operators import Operators
+from ..services.reports import Reports
 from . import errors, health, pages, signing
 from .counting import count_requests
 from .desk import Desk
@@ -44,7 +46,7 @@ _log = structlog.get_logger("headgate.console")
 
 def create_app(
     *,
-    campaigns: CampaignLedger,
+    sources: Sources[CampaignLedger],
     operators: Operators,
     secret: bytes,
     run_dir: Path,
@@ -58,9 +60,9 @@ def create_app(
     `publish_metrics` puts what `telemetry` has counted beside the counts of the other processes.
     """
     statics = {name: _static(name, media_type) for name, media_type in _STATIC.items()}
-    tallies = Tallies(campaigns, clock)
+    tallies = Tallies(Reports(sources), clock)
     desk = Desk(
-        campaigns=campaigns,
+        campaigns=sources.primary,
         tallies=tallies,
         operators=operators,
         sessions=ConsoleSessions(secret, clock),

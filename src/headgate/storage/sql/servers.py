@@ -81,9 +81,8 @@ def shown(url: sa.URL) -> str:
 def check_server(connection: sa.Connection) -> str:
     """Whether this server keeps what a ledger promises; raises LedgerUnavailable.  Its name and version."""
     dialect, url = connection.dialect, connection.engine.url
-    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
-    version = tuple(dialect.server_version_info or ())
-    found = f"{name} {'.'.join(map(str, version))}"
+    name, version = _kind(connection)
+    found = server_name(connection)
     if version < VERSIONS_WANTED[name]:
         wanted = ".".join(map(str, VERSIONS_WANTED[name]))
         raise LedgerUnavailable(
@@ -95,6 +94,18 @@ def check_server(connection: sa.Connection) -> str:
         if value != right:
             raise LedgerUnavailable(f"the ledger {shown(url)} is on a server with {setting} = {value}: {why}")
     return found
+
+
+def server_name(connection: sa.Connection) -> str:
+    """What kind of server it is, and its version."""
+    name, version = _kind(connection)
+    return f"{name} {'.'.join(map(str, version))}"
+
+
+def _kind(connection: sa.Connection) -> tuple[str, tuple[Any, ...]]:
+    dialect = connection.dialect
+    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+    return name, tuple(dialect.server_version_info or ())
 
 
 def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
