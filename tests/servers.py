@@ -83,7 +83,7 @@ def _mariadb() -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def mariadb(directory: Path) -> Iterator[Server]:
+def mariadb(directory: Path, *options: str) -> Iterator[Server]:
     """A MariaDB server with an empty database `test`."""
     daemon, install = _mariadb()
     directory = directory / "mariadb"
@@ -97,7 +97,7 @@ def mariadb(directory: Path) -> Iterator[Server]:
         run([install, *arguments], env=environment)
     command: list[str | Path] = [
         daemon, "--no-defaults", f"--datadir={data}", f"--socket={directory / 's'}", f"--port={port}",
-        "--bind-address=127.0.0.1", f"--pid-file={directory / 'pid'}",
+        "--bind-address=127.0.0.1", f"--pid-file={directory / 'pid'}", *options,
     ]  # fmt: skip
     log = directory.parent / "mariadb.log"
     server = Server(command, log, f"mariadb+pymysql://root@127.0.0.1:{port}/", environment, answers=sql_answers)

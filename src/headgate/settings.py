@@ -7,6 +7,7 @@ Each setting comes from the first of: a command-line option, an environment vari
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import tomllib
@@ -21,6 +22,15 @@ WORKERS_MAX = 64
 
 LEDGER_SERVERS = ("postgresql", "mysql", "mariadb")
 """Schemes of a `ledger.url` that leads to a database server."""
+
+_FAMILY = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
+"""What kind of server a scheme leads to."""
+
+REPLICAS_MAX = 16
+"""Each process asks every replica once a second how far it has come."""
+
+_LISTS = {"trusted_proxies", "replica_urls"}
+"""Settings that a variable gives as a list: separated by commas, or as JSON."""
 
 
 MEMORY_GATE = "memory:"
@@ -62,6 +72,8 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = ""
     """SQLAlchemy URL; empty: the SQLite file `ledger.db` in the data directory."""
+    replica_urls: tuple[str, ...] = ()
+    """Servers that follow that of `url`, for what may be read a little late."""
 
 
 class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,9 +149,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
             continue
         *tables, key = name.removeprefix(PREFIX).lower().split("__")
-        if key == "trusted_proxies":
-            found[key] = [part.strip() for part in value.split(",") if part.strip()]
-            continue
         table = found
         for part in tables:
             table = table.setdefault(part, {})
@@ -149,8 +158,21 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
                 )
         if isinstance(table.get(key), dict):
             raise SettingsError(f"{name} is {value!r}, but it is a table of settings; unset it and keep {name}__…")
-        table[key] = value
+        table[key] = _listed(name, value) if key in _LISTS else value
     return found
+
+
+def _listed(name: str, value: str) -> list[Any]:
+    """Raises SettingsError without the value, which may hold a password."""
+    if not value.lstrip().startswith("["):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        items: list[Any] = json.loads(value)
+    except ValueError as error:
+        raise SettingsError(
+            f'{name} begins as a JSON list and is none ({error}); write ["FIRST", "SECOND"], or FIRST,SECOND'
+        ) from error
+    return items
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,19 +210,7 @@ def _check(settings: Settings) -> None:
         )
     if settings.limits.concurrency < 1:
         raise SettingsError(f"limits.concurrency is {settings.limits.concurrency}; give a positive number")
-    scheme = settings.ledger.url.split(":", 1)[0]
-    if settings.ledger.url and scheme != "sqlite" and scheme not in LEDGER_SERVERS:
-        raise SettingsError(
-            f"ledger.url names the scheme {scheme!r}, which this version does not serve; use one of "
-            f"{', '.join(f'{known}://' for known in LEDGER_SERVERS)}, or leave it empty for the embedded SQLite ledger"
-        )
-    if scheme == "sqlite" and not settings.ledger.url.startswith("sqlite:///"):
-        raise SettingsError(f"ledger.url is {settings.ledger.url!r}; a SQLite ledger is sqlite:///PATH, or is left out")
-    if scheme == "sqlite" and "?" in settings.ledger.url:
-        raise SettingsError(
-            f"ledger.url is {settings.ledger.url!r}, with options after the question mark; "
-            "a SQLite ledger knows none, leave them out"
-        )
+    _check_ledger(settings.ledger)
     for network in settings.trusted_proxies:
         try:
             ipaddress.ip_network(network)
@@ -209,6 +219,41 @@ def _check(settings: Settings) -> None:
                 f"trusted_proxies holds {network!r}, which is no address or network ({error}); "
                 "write for example 10.0.0.0/8"
             ) from error
+
+
+def _check_ledger(ledger: Ledger) -> None:
+    scheme = ledger.url.split(":", 1)[0]
+    if ledger.url and scheme != "sqlite" and scheme not in LEDGER_SERVERS:
+        raise SettingsError(
+            f"ledger.url names the scheme {scheme!r}, which this version does not serve; use one of "
+            f"{', '.join(f'{known}://' for known in LEDGER_SERVERS)}, or leave it empty for the embedded SQLite ledger"
+        )
+    if scheme == "sqlite" and not ledger.url.startswith("sqlite:///"):
+        raise SettingsError(f"ledger.url is {ledger.url!r}; a SQLite ledger is sqlite:///PATH, or is left out")
+    if scheme == "sqlite" and "?" in ledger.url:
+        raise SettingsError(
+            f"ledger.url is {ledger.url!r}, with options after the question mark; "
+            "a SQLite ledger knows none, leave them out"
+        )
+    _check_replicas(ledger, scheme)
+
+
+def _check_replicas(ledger: Ledger, scheme: str) -> None:
+    """The URLs may hold passwords, so they are named by their place in the list."""
+    if ledger.replica_urls and scheme not in LEDGER_SERVERS:
+        raise SettingsError(
+            f"ledger.replica_urls names {len(ledger.replica_urls)}, but the ledger is a SQLite file, which has no "
+            "replicas; leave it out, or name the primary's server in ledger.url"
+        )
+    if len(ledger.replica_urls) > REPLICAS_MAX:
+        raise SettingsError(f"ledger.replica_urls names {len(ledger.replica_urls)} servers; at most {REPLICAS_MAX}")
+    for number, url in enumerate(ledger.replica_urls, 1):
+        found = url.split(":", 1)[0] if "://" in url else ""
+        if _FAMILY.get(found) != _FAMILY[scheme]:
+            raise SettingsError(
+                f"number {number} of ledger.replica_urls has the scheme {found!r}, and ledger.url {scheme!r}; "
+                f"a replica follows a server of its own kind: write {scheme}://USER:PASSWORD@HOST/DATABASE"
+            )
 
 
 def _place(said: str, config: Path | None, environment: Mapping[str, str]) -> str:
@@ -221,7 +266,9 @@ def _place(said: str, config: Path | None, environment: Mapping[str, str]) -> st
         what = "there is no such setting"
     variable = PREFIX + "__".join(path).upper()
     if variable in environment:
-        return f"{variable} is {environment[variable]!r}: {what}"
+        # A URL may hold a password.
+        value = "a URL" if "://" in environment[variable] else repr(environment[variable])
+        return f"{variable} is {value}: {what}"
     return f"{'.'.join(path) or 'the configuration'} in {config or 'the options'}: {what}"
 
 

@@ -21,6 +21,7 @@ from headgate.domain.claim import ClaimRequest, Granted
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
 from headgate.services.metrics_files import publish
 from headgate.services.operators import Operators
+from headgate.services.primary_alone import PrimaryAlone
 from headgate.storage.memory.telemetry import Counters
 from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
@@ -101,7 +102,7 @@ def run_dir(tmp_path: Path) -> Path:
 def console_on(ledger: Ledger, run_dir: Path, trusted_proxies: Sequence[str] = ()) -> Litestar:
     counters = Counters("console")
     return create_app(
-        campaigns=ledger.campaigns,
+        sources=PrimaryAlone(ledger.campaigns),
         nodes=ledger.nodes,
         operators=ledger.operators,
         secret=SECRET,

@@ -107,6 +107,19 @@ def test_processes_and_planes_are_added_up_without_a_sample_twice(console: Conso
     assert samples[key("headgate_request_seconds_count", plane="keeper")] == 1
 
 
+def test_a_replica_has_as_many_readers_as_processes_that_read_from_it(console: Console, run_dir: Path) -> None:
+    for number, in_use in enumerate(({1: True, 2: False}, {1: True, 2: True}, {1: True, 2: False})):
+        counters = Counters("participant")
+        counters.replicas(in_use)
+        count(run_dir, counters, f"participant-{number}")
+    counters = Counters("console")
+    counters.replicas({1: True, 2: False})
+    count(run_dir, counters, "console-2")
+    samples = scrape(console)
+    assert samples[key("headgate_replica_readers", replica="1")] == 4
+    assert samples[key("headgate_replica_readers", replica="2")] == 1
+
+
 def test_the_console_counts_its_own_requests_without_a_name_for_every_path_that_is_tried(console: Console) -> None:
     for path in ("/login", "/", "/campaigns/masks", "/nothing/here", "/campaigns/x/y", "/livez"):
         console.get(path)

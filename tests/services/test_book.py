@@ -8,7 +8,8 @@ import pytest
 
 from headgate.domain.campaign import Campaign, Control, Kind, Pool, Verification
 from headgate.ports.ledger import LedgerUnavailable, PoolStock
-from headgate.services.book import Refresher
+from headgate.services.book import Ledgers, Refresher
+from headgate.services.primary_alone import PrimaryAlone
 from tests.fakes import HandClock
 
 NOW_MS = 1_000
@@ -51,7 +52,8 @@ class Ledger:
 
 
 def looking(ledger: Ledger, *, exclusive: bool) -> Refresher:
-    return Refresher(cast("Any", ledger), cast("Any", ledger), HandClock(NOW_MS), exclusive=exclusive)
+    ledgers = Ledgers(cast("Any", ledger), cast("Any", ledger))
+    return Refresher(PrimaryAlone(ledgers), HandClock(NOW_MS), exclusive=exclusive)
 
 
 @pytest.mark.parametrize("call", ["campaign", "stock", "persons"])

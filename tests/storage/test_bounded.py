@@ -44,7 +44,7 @@ def nothing() -> None:
     """What is done where nothing is."""
 
 
-def write(engine: sa.Engine, *, before: Callable[[], None] = nothing, after: Callable[[], None] = nothing) -> None:
+def write(engine: sa.Engine, *, before: Callable[[], object] = nothing, after: Callable[[], object] = nothing) -> None:
     with engine.begin() as connection:
         before()
         connection.exec_driver_sql("INSERT INTO thing VALUES (1)")

@@ -214,8 +214,10 @@ def test_what_is_read_is_what_was_written(house: House) -> None:
     assert house.claims.versions() == {loaded.id: loaded.version}
     assert {stock.remaining for stock in house.claims.stock_of(loaded.id)} == {1, 4}
     assert sorted(house.claims.persons_of(loaded.id)) == [bytes([1]) * 16, bytes([2]) * 16]
-    rows = list(house.campaigns.claims("masks"))
+    rows = house.campaigns.claims_after(loaded, 0, 5)
     assert [(row.seq, row.person, row.pool) for row in rows] == [(1, "01" * 16, "a"), (2, "02" * 16, "b")]
+    assert house.campaigns.claims_after(loaded, 0, 1) == rows[:1]
+    assert house.campaigns.claims_after(loaded, 1, 5) == rows[1:]
     house.campaigns.check()
 
 

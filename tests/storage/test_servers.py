@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -152,6 +153,17 @@ def test_the_row_that_everybody_locks_is_waited_for_and_no_longer(
             house.ask(house.request(1))
     assert isinstance(house.ask(house.request(1))[0], Granted)
     house.close()
+
+
+@on_servers
+def test_the_servers_clock_is_read_to_the_millisecond(place: sa.URL) -> None:
+    engine = open_engine(place)
+    with engine.connect() as connection:
+        sql_servers.server_now_ms(connection)
+        before_ms = time.time_ns() // 1_000_000
+        now_ms = sql_servers.server_now_ms(connection)
+        assert before_ms <= now_ms <= time.time_ns() // 1_000_000
+    engine.dispose()
 
 
 @on_servers

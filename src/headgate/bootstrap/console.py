@@ -16,12 +16,12 @@ from ..services.operators import Operators
 from ..services.processes import die_with_parent
 from ..settings import Settings
 from ..storage.memory.telemetry import Counters
-from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.operators import SqlOperators
 from .ledger import CLOCK, ENTROPY, ledger_place, load_key, make_nodes
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
+from .replicas import REPORT_PATIENCE_S, open_sources, read_campaigns
 
 
 def run_console(settings: Settings) -> None:
@@ -51,14 +51,20 @@ def console_app(settings: Settings, parent: int) -> Litestar:
     place = ledger_place(settings)
     engine = open_engine(place)
     counters = Counters("console")
+    sources = open_sources(settings, engine, read_campaigns(engine), read_campaigns, REPORT_PATIENCE_S)
+
+    def publish_metrics() -> None:
+        counters.replicas(sources.in_use())
+        metrics_files.publish(settings.run_dir, f"console-{os.getpid()}", counters.snapshot())
+
     return create_app(
-        campaigns=SqlCampaigns(engine, CLOCK),
+        sources=sources,
         nodes=make_nodes(engine, place),
         operators=Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY),
         secret=load_key(settings),
         run_dir=settings.run_dir,
         clock=CLOCK,
         telemetry=counters,
-        publish_metrics=lambda: metrics_files.publish(settings.run_dir, f"console-{os.getpid()}", counters.snapshot()),
+        publish_metrics=publish_metrics,
         trusted_proxies=settings.trusted_proxies,
     )

@@ -45,16 +45,28 @@ def ledger_place(settings: Settings) -> Place:
     """Raises SettingsError."""
     if settings.ledger_file is not None:
         return settings.ledger_file
+    return _server_place("ledger.url", settings.ledger.url)
+
+
+def replica_places(settings: Settings) -> list[URL]:
+    """The servers that follow the ledger's, as they are numbered from 1.  Raises SettingsError."""
+    return [
+        _server_place(f"number {number} of ledger.replica_urls", url)
+        for number, url in enumerate(settings.ledger.replica_urls, 1)
+    ]
+
+
+def _server_place(name: str, text: str) -> URL:
     try:
-        url = server_url(settings.ledger.url)
+        url = server_url(text)
     except (ArgumentError, ValueError) as error:
         # A port that is no number is a ValueError.  The URL may hold a password, so it is not
         # shown.
         raise SettingsError(
-            "ledger.url is no URL; write for example postgresql://headgate:PASSWORD@db.example:5432/headgate"
+            f"{name} is no URL; write for example postgresql://headgate:PASSWORD@db.example:5432/headgate"
         ) from error
     if not url.database:
-        raise SettingsError(f"ledger.url names no database; write for example {url.set(password=None)}/headgate")
+        raise SettingsError(f"{name} names no database; write for example {url.set(password=None)}/headgate")
     return url
 
 
@@ -89,6 +101,7 @@ def prepare_data(settings: Settings) -> None:
     prepare_directory(settings)
     load_key(settings)
     place = ledger_place(settings)
+    replica_places(settings)
     if isinstance(place, Path):
         check_file(place)
     engine = _current(settings, place)
@@ -172,7 +185,8 @@ def _make_key(path: Path) -> None:
 
 
 @contextmanager
-def _open_ledger(settings: Settings, *, create: bool) -> Iterator[Engine]:
+def open_ledger(settings: Settings, *, create: bool = False) -> Iterator[Engine]:
+    """The ledger with this program's schema.  Raises NoLedger where there is none and none is to be made."""
     place = ledger_place(settings)
     if not create and not exists(place):
         # Not made by looking: whoever mistyped a directory would be told that it holds nothing.
@@ -191,21 +205,21 @@ def _open_ledger(settings: Settings, *, create: bool) -> Iterator[Engine]:
 @contextmanager
 def open_campaigns(settings: Settings, *, create: bool = False) -> Iterator[SqlCampaigns]:
     """The cold side of the ledger, for commands.  Raises NoLedger where there is none and none is to be made."""
-    with _open_ledger(settings, create=create) as engine:
+    with open_ledger(settings, create=create) as engine:
         yield SqlCampaigns(engine, CLOCK)
 
 
 @contextmanager
 def open_operators(settings: Settings, *, create: bool = False) -> Iterator[Operators]:
     """Console accounts, for commands.  Raises NoLedger where there is none and none is to be made."""
-    with _open_ledger(settings, create=create) as engine:
+    with open_ledger(settings, create=create) as engine:
         yield Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY)
 
 
 @contextmanager
 def open_nodes(settings: Settings) -> Iterator[SqlNodes]:
     """The register of nodes, for commands.  Raises NoLedger where there is none."""
-    with _open_ledger(settings, create=False) as engine:
+    with open_ledger(settings, create=False) as engine:
         yield make_nodes(engine, ledger_place(settings))
 
 

@@ -15,6 +15,7 @@ import structlog
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.log import LogLevels
+from sqlalchemy import Engine
 
 from ..http.address import ClientAddress
 from ..http.bodies import Bodies
@@ -24,7 +25,7 @@ from ..participant.pages import Pages, build_assets
 from ..participant.plane import Plane, Reader
 from ..participant.watcher import Watcher
 from ..services import metrics_files
-from ..services.book import CampaignBook, Refresher
+from ..services.book import CampaignBook, Ledgers, Refresher
 from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import LedgerThread
 from ..services.limits import Limits
@@ -37,11 +38,13 @@ from ..storage.memory.telemetry import Counters
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.ledger_process import ProcessWriter
+from ..storage.sql.server_claims import ServerClaims
 from . import ledger_writer
 from .gate import open_limiter
 from .ledger import CLOCK, ENTROPY, Place, ledger_place, load_key, open_claims, reporter
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
+from .replicas import open_sources
 
 BACKLOG = 4_096
 """Connections that the kernel may hold for us; more than `net.core.somaxconn` allows has no effect."""
@@ -55,6 +58,9 @@ ASSETS_MAX_AGE_S = 31_536_000
 GC_THRESHOLDS = (50_000, 20, 50)
 """Requests in progress hold some thousand objects for milliseconds; the default of 700 would look through
 them dozens of times and find nothing."""
+
+LOOK_PATIENCE_S = 1.0
+"""What a look at a replica may wait for an answer, before it goes to the primary: a statement takes milliseconds."""
 
 BROKEN_EXIT = 70
 """Exit code of a worker whose storage failed (EX_SOFTWARE of sysexits.h)."""
@@ -115,7 +121,10 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     board = StockBoard()
     gate = MemoryGate(board, exclusive=exclusive)
     counters = Counters("participant")
-    refresher = Refresher(SqlCampaigns(open_engine(place), CLOCK), open_claims(place), CLOCK, exclusive=exclusive)
+    engine = open_engine(place)
+    primary = Ledgers(SqlCampaigns(engine, CLOCK), open_claims(place))
+    sources = open_sources(settings, engine, primary, _read_ledgers, LOOK_PATIENCE_S)
+    refresher = Refresher(sources, CLOCK, exclusive=exclusive)
     book = CampaignBook(board, gate)
     writer = ProcessWriter(loop, *_writer_command(settings, place), _stop_this_process)
     read_thread = LedgerThread(loop, "ledger-read")
@@ -128,10 +137,12 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         report.tell()
         counters.gauge("headgate_concurrency_limit", plane.permits)
         counters.gauge("headgate_inflight", plane.progress)
+        counters.replicas(sources.in_use())
         metrics_files.publish(settings.run_dir, f"participant-{os.getpid()}", counters.snapshot())
 
     def close() -> None:
         watcher.stop()
+        sources.close()
         writer.close()
         read_thread.stop()
         publish_metrics()
@@ -160,6 +171,11 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     return plane
+
+
+def _read_ledgers(engine: Engine) -> Ledgers:
+    """Both sides of a replica."""
+    return Ledgers(SqlCampaigns(engine, CLOCK), ServerClaims(engine, None, ENTROPY))
 
 
 def _writer_command(settings: Settings, place: Place) -> tuple[list[str], dict[str, str]]:

@@ -226,9 +226,9 @@ def results_(
     """
     from headgate.services import results
 
-    with common.campaigns() as campaigns:
-        count = campaigns.claim_count(slug)
-        rows = _tracked(campaigns.claims(slug), count)
+    with common.reports() as reports:
+        count = reports.claim_count(slug)
+        rows = _tracked(reports.claims(slug), count)
         write = {"csv": results.write_csv, "json": results.write_json, "xlsx": results.write_xlsx}[format]
         if out is None:
             write(rows, sys.stdout.buffer)

@@ -17,6 +17,7 @@ import msgspec
 
 from headgate.ports.gate import GateAway
 from headgate.ports.ledger import LedgerDamaged
+from headgate.ports.replicas import ReplicaAway
 from headgate.settings import Address
 
 FILES_WANTED = 65_535
@@ -188,6 +189,8 @@ def store(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, "failing", str(error), "nothing is served from it")
     except GateAway as error:
         return Finding(name, "failing", str(error), "limits are open and refusals slower while it is away")
+    except ReplicaAway as error:
+        return Finding(name, "warning", str(error), "the primary is read instead")
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is the finding
         return Finding(name, "failing", str(error), "nothing can be served without it")
     return Finding(name, "ok", found)

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from headgate import settings as settings_module
 from headgate.ports.ledger import CampaignLedger
+from headgate.services.reports import Reports
 from headgate.settings import Settings
 
 STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -47,6 +48,14 @@ class Common:
 
         with ledger.open_campaigns(self.load(), create=create) as campaigns:
             yield campaigns
+
+    @contextmanager
+    def reports(self) -> Iterator[Reports]:
+        """Counts and exports, from a replica where there is one."""
+        from headgate.bootstrap import replicas
+
+        with replicas.open_reports(self.load()) as reports:
+            yield reports
 
 
 COMMON = Common()

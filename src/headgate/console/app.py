@@ -23,9 +23,11 @@ from ..http.address import ClientAddress
 from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger
 from ..ports.nodes import NodeRegister
+from ..ports.replicas import Sources
 from ..ports.telemetry import Telemetry
 from ..services.metrics_files import collect
 from ..services.operators import Operators
+from ..services.reports import Reports
 from . import errors, health, pages, signing
 from .counting import count_requests
 from .desk import Desk
@@ -45,7 +47,7 @@ _log = structlog.get_logger("headgate.console")
 
 def create_app(  # noqa: PLR0913 -- everything that the console works with comes in here
     *,
-    campaigns: CampaignLedger,
+    sources: Sources[CampaignLedger],
     nodes: NodeRegister,
     operators: Operators,
     secret: bytes,
@@ -60,9 +62,9 @@ def create_app(  # noqa: PLR0913 -- everything that the console works with comes
     `publish_metrics` puts what `telemetry` has counted beside the counts of the other processes.
     """
     statics = {name: _static(name, media_type) for name, media_type in _STATIC.items()}
-    tallies = Tallies(campaigns, clock)
+    tallies = Tallies(Reports(sources), clock)
     desk = Desk(
-        campaigns=campaigns,
+        campaigns=sources.primary,
         nodes=nodes,
         tallies=tallies,
         operators=operators,

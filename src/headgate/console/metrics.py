@@ -49,6 +49,7 @@ class HeadgateCollector(Collector):
         for name in _GAUGES:
             value = sum(snapshot.gauges.get(name, 0.0) for snapshot in snapshots)
             yield GaugeMetricFamily(name, METRICS[name], value=value)
+        yield _replica_readers(snapshots)
         for name in _COUNTS:
             count = sum(snapshot.counts.get(name, 0) for snapshot in snapshots)
             yield CounterMetricFamily(name, METRICS[name], value=count)
@@ -87,6 +88,18 @@ def _claims(snapshots: list[Snapshot]) -> Metric:
     family = CounterMetricFamily(name, METRICS[name], labels=["campaign", "outcome"])
     for labels, count in sums.items():
         family.add_metric(labels, count)
+    return family
+
+
+def _replica_readers(snapshots: list[Snapshot]) -> Metric:
+    name = "headgate_replica_readers"
+    sums: dict[str, int] = {}
+    for snapshot in snapshots:
+        for number, readers in snapshot.replicas.items():
+            sums[number] = sums.get(number, 0) + readers
+    family = GaugeMetricFamily(name, METRICS[name], labels=["replica"])
+    for number, readers in sums.items():
+        family.add_metric([number], readers)
     return family
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import msgspec
 
 from ..ports.clock import Clock
-from ..ports.ledger import CampaignLedger, Tally
+from ..ports.ledger import Tally
+from ..services.reports import Reports
 
 FRESH_S = 1.0
 COST_SHARE_MAX = 0.1
@@ -24,9 +25,9 @@ class Counted(msgspec.Struct, frozen=True):
 class Tallies:
     """Thread-safe.  One count at a time, whoever asks: a count reads every claim of its campaign."""
 
-    def __init__(self, campaigns: CampaignLedger, clock: Clock, timer: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, reports: Reports, clock: Clock, timer: Callable[[], float] = time.monotonic) -> None:
         """`timer` gives seconds and never steps."""
-        self._campaigns = campaigns
+        self._reports = reports
         self._clock = clock
         self._timer = timer
         self._counting = threading.Lock()
@@ -54,7 +55,7 @@ class Tallies:
     def _count(self, slug: str) -> Counted:
         began = self._timer()
         at_ms = self._clock.now_ms()
-        counted = Counted(self._campaigns.tally(slug), at_ms)
+        counted = Counted(self._reports.tally(slug), at_ms)
         ended = self._timer()
         self._known[slug] = (counted, ended + max(FRESH_S, (ended - began) / COST_SHARE_MAX))
         return counted

@@ -21,7 +21,8 @@ from ..services.stock import StockBoard
 
 LEASE = "keeper"
 LEASE_TTL_MS = 5_000
-"""After a kill another keeper takes over within this time."""
+"""After a kill another keeper takes over within this time.  From it follows when a lease was renewed, by which replicas
+of the ledger are judged, so all programs of a ledger have to agree on it."""
 
 TURN_S = 0.5
 """Published state is at most this much older than the ledger, plus the time of a turn and, above a few pools, the

@@ -8,7 +8,7 @@ recover from disk (a failed sync is never retried).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -201,8 +201,8 @@ class CampaignLedger(Protocol):
 
     def claim_count(self, slug: str) -> int: ...
 
-    def claims(self, slug: str) -> Iterator[ClaimRow]:
-        """Every claim of the campaign in the order of commitment."""
+    def claims_after(self, wanted: Campaign, seq: int, limit: int) -> list[ClaimRow]:
+        """The campaign's claims beyond `seq`, the first `limit` of them in the order of commitment."""
         ...
 
 

@@ -1,9 +1,10 @@
-"""The campaign book: every campaign as one worker knows it, at most a second old."""
+"""The campaign book: every campaign as one worker knows it, at most a second older than what it is read from."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,6 +12,7 @@ from ..domain.campaign import Campaign, Control
 from ..ports.clock import Clock
 from ..ports.gate import Gate
 from ..ports.ledger import CampaignLedger, ClaimLedger, PoolStock
+from ..ports.replicas import Sources
 from .publishing import Publication
 from .stock import StockBoard
 
@@ -87,17 +89,28 @@ class CampaignBook:
             self.by_claim_path[f"/api/v1/campaigns/{news.campaign.slug}/claims"] = entry
 
 
+class Ledgers(NamedTuple):
+    """Both sides of the ledger, on one server."""
+
+    campaigns: CampaignLedger
+    claims: ClaimLedger
+
+
 class Refresher:
     """Looks for what changed in the ledger.  `look` blocks and belongs to one thread; `read_again` may be
     called from another.
+
+    One look may be at the primary, and the next at a replica that has not come so far: what was seen stays
+    seen.  What a server says has changed since it was last asked is believed only where it was the last one
+    that was read from; after another one everything is read.
     """
 
-    def __init__(self, campaigns: CampaignLedger, claims: ClaimLedger, clock: Clock, *, exclusive: bool) -> None:
-        self._campaigns = campaigns
-        self._claims = claims
+    def __init__(self, sources: Sources[Ledgers], clock: Clock, *, exclusive: bool) -> None:
+        self._sources = sources
         self._clock = clock
         self._exclusive = exclusive
         self._versions: dict[int, int] = {}
+        self._last: Ledgers | None = None
         # Others have committed something that was not read yet.
         self._behind = False
         self._doubtful: deque[int] = deque()
@@ -108,31 +121,41 @@ class Refresher:
 
     def look(self) -> list[News]:
         """News since the last look that did not fail.  Raises LedgerError; then the next look finds all of it."""
-        versions = dict(self._versions)
-        news = []
-        for campaign_id, version in self._claims.versions().items():
-            if versions.get(campaign_id) != version:
-                campaign = self._campaigns.campaign_by_id(campaign_id)
-                news.append(self._campaign_news(campaign))
-                versions[campaign_id] = campaign.version
         doubtful = list(self._doubtful)
-        news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in doubtful]
-        # A worker that makes all claims learns stock from its own commits.
-        if not self._exclusive:
-            self._behind = self._claims.changed() or self._behind
-            if self._behind:
-                news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in versions]
+        ledgers, versions, news = self._sources.read(self._look_at)
+        # A commit that was not answered has happened on the primary, if anywhere.
+        settled = self._sources.primary.claims
+        news += [News(campaign_id, settled.stock_of(campaign_id)) for campaign_id in doubtful]
         # Only now, when nothing can fail any more, is anything taken as read.
+        self._last = ledgers
         self._versions = versions
         self._behind = False
         for _ in doubtful:
             self._doubtful.popleft()
         return news
 
-    def _campaign_news(self, campaign: Campaign) -> News:
+    def _look_at(self, ledgers: Ledgers) -> tuple[Ledgers, dict[int, int], list[News]]:
+        """What was looked at, the versions known afterwards, and the news."""
+        versions = dict(self._versions)
+        news = []
+        for campaign_id, version in ledgers.claims.versions().items():
+            if version > versions.get(campaign_id, 0):
+                campaign = ledgers.campaigns.campaign_by_id(campaign_id)
+                news.append(self._campaign_news(ledgers, campaign))
+                versions[campaign_id] = campaign.version
+        # A worker that makes all claims learns stock from its own commits.
+        if not self._exclusive:
+            # Asked in any case, so that it counts from here.
+            changed = ledgers.claims.changed()
+            self._behind = self._behind or changed or ledgers is not self._last
+            if self._behind:
+                news += [News(campaign_id, ledgers.claims.stock_of(campaign_id)) for campaign_id in versions]
+        return ledgers, versions, news
+
+    def _campaign_news(self, ledgers: Ledgers, campaign: Campaign) -> News:
         persons = None
         # Only for a gate that can know everybody, and not for a campaign that is over: whoever still
         # asks there is looked up.
         if self._exclusive and campaign.id not in self._versions and campaign.closes_at_ms > self._clock.now_ms():
-            persons = self._claims.persons_of(campaign.id)
-        return News(campaign.id, self._claims.stock_of(campaign.id), campaign, persons)
+            persons = ledgers.claims.persons_of(campaign.id)
+        return News(campaign.id, ledgers.claims.stock_of(campaign.id), campaign, persons)

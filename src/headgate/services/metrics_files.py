@@ -43,6 +43,8 @@ class Snapshot(msgspec.Struct):
     histograms: dict[str, tuple[list[int], float]] = {}
     """name: (observations in each bucket, not cumulated and with the overflow last; sum of the values)"""
     gauges: dict[str, float] = {}
+    replicas: dict[str, int] = {}
+    """Processes that read from it, by the replica's number; a gauge like the others."""
     counts: dict[str, int] = {}
     """Counters without labels, by name."""
 
@@ -122,7 +124,7 @@ def _fold_dead(directory: Path) -> tuple[dict[str, Snapshot], list[Snapshot]]:
 
 def _add(planes: dict[str, Snapshot], counted: Snapshot, *, gauges: bool) -> None:
     """Add `counted` to the total of its plane, in place."""
-    total = planes.setdefault(counted.plane, Snapshot(counted.plane, [], [], {}, {}, {}))
+    total = planes.setdefault(counted.plane, Snapshot(counted.plane, [], [], {}, {}, {}, {}))
     total.requests = _added(total.requests, counted.requests)
     total.claims = _added(total.claims, counted.claims)
     for name, (counts, value) in counted.histograms.items():
@@ -136,6 +138,8 @@ def _add(planes: dict[str, Snapshot], counted: Snapshot, *, gauges: bool) -> Non
     if gauges:
         for name, value in counted.gauges.items():
             total.gauges[name] = total.gauges.get(name, 0.0) + value
+        for number, readers in counted.replicas.items():
+            total.replicas[number] = total.replicas.get(number, 0) + readers
 
 
 def _added(first: list[tuple[str, str, int]], second: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:

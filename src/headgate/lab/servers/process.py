@@ -100,7 +100,7 @@ class Server:
         while not self.ready():
             assert self.process is not None
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self._command[0]} is not ready:\n{self._log.read_text(errors='replace')[-3000:]}")
+                raise RuntimeError(f"{self._command[0]} is not ready:\n{self.log()[-3000:]}")
             time.sleep(0.05)
 
     def ready(self) -> bool:
@@ -116,13 +116,17 @@ class Server:
         assert self.process is not None
         self.process.wait()
 
-    def signal(self, number: signal.Signals) -> None:
-        """To the process and to those that it started."""
+    def signal(self, number: signal.Signals) -> list[int]:
+        """Send it to the process and to those that it started; who they are."""
         assert self.process is not None
         family = [self.process.pid, *descendants(self.process.pid)]
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        return family
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
 
     def again(self) -> None:
         """Start once more on what is on disk, and wait until it answers."""

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims
 from ...participant.claims import ClaimForm
 from ...ports.ledger import DecidingLedger, LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
-from ...services.book import REFRESH_S, CampaignBook, News, Refresher
+from ...services.book import REFRESH_S, CampaignBook, Ledgers, News, Refresher
 from ...services.claiming import ClaimDesk
 from ...services.ledger_thread import RunnerWriter
 from ...services.limits import Limits
+from ...services.primary_alone import PrimaryAlone
 from ...services.stock import StockBoard
 from .faults import FaultyConnection
 from .judge import Judge
@@ -120,7 +121,8 @@ class Worker:
         self._claims = claims
         board = StockBoard()
         self.gate = world.make_gate(board, exclusive=exclusive)
-        self._refresher = Refresher(world.campaigns, claims, self.clock, exclusive=exclusive)
+        sources = PrimaryAlone(Ledgers(world.campaigns, claims))
+        self._refresher = Refresher(sources, self.clock, exclusive=exclusive)
         self.book = CampaignBook(board, self.gate)
         self.runner = SimulatedRunner(world, self)
         self.desk = world.make_desk(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from ...ports.telemetry import GATE_BUCKETS, SECONDS_BUCKETS, SIZE_BUCKETS
@@ -33,6 +34,7 @@ class Counters:
         self._commit_seconds = _Histogram(SECONDS_BUCKETS)
         self._uncounted = 0
         self._gauges: dict[str, float] = {}
+        self._replicas: dict[str, int] = {}
 
     def request(self, route: str, outcome: str, seconds: float) -> None:
         self._requests[route, outcome] += 1
@@ -55,6 +57,10 @@ class Counters:
     def gauge(self, name: str, value: float) -> None:
         self._gauges[name] = value
 
+    def replicas(self, in_use: Mapping[int, bool]) -> None:
+        """Whether this process reads from each replica, by its number."""
+        self._replicas = {str(number): int(used) for number, used in in_use.items()}
+
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, ready for JSON; see `headgate.console.metrics` for the reader."""
         # Copied in one step each, because the loop goes on counting while another thread publishes.
@@ -73,5 +79,6 @@ class Counters:
                 "headgate_ledger_commit_seconds": [self._commit_seconds.counts, self._commit_seconds.total],
             },
             "gauges": self._gauges,
+            "replicas": self._replicas,
             "counts": {"headgate_uncounted_requests_total": self._uncounted},
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ from .engine import writing
 from .schema import METADATA, campaign, claim, pool
 
 _POOLS_PER_INSERT = 1_000
-_ROWS_PER_FETCH = 5_000
 
 
 class SqlCampaigns:
@@ -168,29 +166,22 @@ class SqlCampaigns:
             counted = sa.select(sa.func.count()).select_from(claim).where(claim.c.campaign_id == wanted.id)
             return int(connection.scalar(counted) or 0)
 
-    def claims(self, slug: str) -> Iterator[ClaimRow]:
+    def claims_after(self, wanted: Campaign, seq: int, limit: int) -> list[ClaimRow]:
+        codes = {item.id: item.code for item in wanted.pools}
         with self._engine.connect() as connection:
-            wanted = self._one(connection, slug)
-            codes = {item.id: item.code for item in wanted.pools}
-            last_seq = 0
-            while True:
-                # Page by page in short transactions, so that a long export never keeps the
-                # write-ahead log from being folded back.
-                rows = connection.execute(
-                    sa.select(claim)
-                    .where(claim.c.seq > last_seq, claim.c.campaign_id == wanted.id)
-                    .order_by(claim.c.seq)
-                    .limit(_ROWS_PER_FETCH)
-                ).all()
-                connection.rollback()
-                for row in rows:
-                    yield ClaimRow(
-                        row.seq, row.id, codes[row.pool_id], row.person.hex(), row.ordinal, row.status, row.code,
-                        row.created_at,
-                    )  # fmt: skip
-                if len(rows) < _ROWS_PER_FETCH:
-                    return
-                last_seq = rows[-1].seq
+            rows = connection.execute(
+                sa.select(claim)
+                .where(claim.c.seq > seq, claim.c.campaign_id == wanted.id)
+                .order_by(claim.c.seq)
+                .limit(limit)
+            )
+            return [
+                ClaimRow(
+                    row.seq, row.id, codes[row.pool_id], row.person.hex(), row.ordinal, row.status, row.code,
+                    row.created_at,
+                )
+                for row in rows
+            ]  # fmt: skip
 
     def check(self) -> None:
         """Raises LedgerDamaged, naming the place, where stock and claims, or the rows of the audit trail, contradict

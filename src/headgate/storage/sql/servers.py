@@ -82,9 +82,8 @@ def shown(url: sa.URL) -> str:
 def check_server(connection: sa.Connection) -> str:
     """Whether this server keeps what a ledger promises; raises LedgerUnavailable.  Its name and version."""
     dialect, url = connection.dialect, connection.engine.url
-    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
-    version = tuple(dialect.server_version_info or ())
-    found = f"{name} {'.'.join(map(str, version))}"
+    name, version = _kind(connection)
+    found = server_name(connection)
     if version < VERSIONS_WANTED[name]:
         wanted = ".".join(map(str, VERSIONS_WANTED[name]))
         raise LedgerUnavailable(
@@ -96,6 +95,18 @@ def check_server(connection: sa.Connection) -> str:
         if value != right:
             raise LedgerUnavailable(f"the ledger {shown(url)} is on a server with {setting} = {value}: {why}")
     return found
+
+
+def server_name(connection: sa.Connection) -> str:
+    """What kind of server it is, and its version."""
+    name, version = _kind(connection)
+    return f"{name} {'.'.join(map(str, version))}"
+
+
+def _kind(connection: sa.Connection) -> tuple[str, tuple[Any, ...]]:
+    dialect = connection.dialect
+    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+    return name, tuple(dialect.server_version_info or ())
 
 
 def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
@@ -173,7 +184,8 @@ def server_time(dialect: str) -> sa.ColumnElement[Any]:
     """
     if dialect == "postgresql":
         return sa.extract("epoch", sa.func.clock_timestamp())
-    return sa.func.unix_timestamp(sa.func.sysdate(sa.literal(6)))
+    # Written out, because SQLAlchemy leaves out the argument, and with it what is less than a second.
+    return sa.literal_column("unix_timestamp(sysdate(6))")
 
 
 def server_now_ms(connection: sa.Connection) -> int:
