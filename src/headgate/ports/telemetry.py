@@ -17,6 +17,7 @@ METRICS: dict[str, str] = {
     "headgate_ledger_commit_seconds": "Time of one batch from dispatch to its committed answer (seconds).",
     "headgate_concurrency_limit": "Claims that may be in progress at once, over all workers.",
     "headgate_inflight": "Claims in progress.",
+    "headgate_undelivered_event_age_seconds": "How long the oldest event has waited for a destination (seconds).",
     "headgate_uncounted_requests_total": "Requests let through because the shared limits could not be counted.",
 }
 
