@@ -56,6 +56,11 @@ def _open_destinations(settings: Settings) -> list[Destination]:
             Webhook(name, webhook.url, _secrets(name, webhook.secret_file), CLOCK)
             for name, webhook in settings.events.webhooks.items()
         ]
+    address = gate_address(settings)
+    if settings.events.stream and address is not None:
+        from ..storage.redis.stream import RedisStream  # noqa: PLC0415 -- as for the gate
+
+        opened.append(RedisStream(address))
     return opened
 
 
