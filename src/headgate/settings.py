@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -37,6 +38,16 @@ MEMORY_GATE = "memory:"
 
 HOST_CHARS_MAX = 32
 NODE_NAME = re.compile(r"[A-Za-z0-9._:-]{1,40}")
+WEBHOOKS_MAX = 16
+"""Each has a thread, and a connection to the ledger."""
+
+WEBHOOK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
+"""By it the ledger remembers how far a webhook has been told; a variable can hold one without `-`."""
+
+
+_URL_CHARACTERS = re.compile(r"[!-~]*")
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?|[0-9a-f]*:[0-9a-f:.]*")
+"""A name as the DNS has it, or an address."""
 
 
 class NoLedger(Exception):
@@ -81,6 +92,20 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`redis://…`, `redis+cluster://…` or `redis+sentinel://…`: what the nodes share."""
 
 
+class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str = ""
+    """Where events are posted to: https, or http on this machine."""
+    secret_file: str = ""
+    """File with what requests are signed by; empty: they are not signed."""
+
+
+class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    stream: bool = False
+    """Whether events go to a stream on the server of `gate.url`."""
+    webhooks: dict[str, Webhook] = {}
+    """By their names."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8000"
     console: Console = msgspec.field(default_factory=Console)
@@ -88,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     gate: Gate = msgspec.field(default_factory=Gate)
+    events: Events = msgspec.field(default_factory=Events)
     limits: Limits = msgspec.field(default_factory=Limits)
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-For is believed; nobody's by default."""
@@ -149,6 +175,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
             continue
         *tables, key = name.removeprefix(PREFIX).lower().split("__")
+        if (*tables, key) == ("events", "webhooks"):
+            # Its value is not shown: whoever mistakes it writes a URL there.
+            raise SettingsError(f"{name} is set, but webhooks have names; write {name}__NAME__URL")
         table = found
         for part in tables:
             table = table.setdefault(part, {})
@@ -211,6 +240,7 @@ def _check(settings: Settings) -> None:
     if settings.limits.concurrency < 1:
         raise SettingsError(f"limits.concurrency is {settings.limits.concurrency}; give a positive number")
     _check_ledger(settings.ledger)
+    _check_events(settings)
     for network in settings.trusted_proxies:
         try:
             ipaddress.ip_network(network)
@@ -254,6 +284,54 @@ def _check_replicas(ledger: Ledger, scheme: str) -> None:
                 f"number {number} of ledger.replica_urls has the scheme {found!r}, and ledger.url {scheme!r}; "
                 f"a replica follows a server of its own kind: write {scheme}://USER:PASSWORD@HOST/DATABASE"
             )
+
+
+def _check_events(settings: Settings) -> None:
+    events = settings.events
+    if events.stream and settings.gate.url == MEMORY_GATE:
+        raise SettingsError(
+            f"events.stream is true, and gate.url is {MEMORY_GATE}, which has no stream; "
+            "name a Redis or Valkey in gate.url, for example redis://127.0.0.1:6379"
+        )
+    if len(events.webhooks) > WEBHOOKS_MAX:
+        raise SettingsError(f"events.webhooks holds {len(events.webhooks)}; at most {WEBHOOKS_MAX} are told of events")
+    for name, webhook in events.webhooks.items():
+        if not WEBHOOK_NAME.fullmatch(name):
+            raise SettingsError(
+                f"events.webhooks holds the name {name!r}; use 1 to 48 of a-z, 0-9, - and _, beginning with a letter"
+            )
+        _check_webhook_url(f"events.webhooks.{name}.url", webhook.url)
+
+
+def _check_webhook_url(name: str, url: str) -> None:
+    """Only scheme, host and port are shown: the rest of a webhook's URL is often what keeps others out."""
+    remedy = "write for example https://shop.example/headgate"
+    if not url:
+        raise SettingsError(f"{name} is not given; {remedy}")
+    if not _URL_CHARACTERS.fullmatch(url):
+        raise SettingsError(f"{name} holds spaces or letters beyond ASCII, which no URL does; write them as %XX")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise SettingsError(f"{name} is no URL ({error}); {remedy}") from error
+    if parts.scheme not in ("http", "https") or not host or not _HOST.fullmatch(host):
+        raise SettingsError(f"{name} names the scheme {parts.scheme!r} and the host {host!r}; {remedy}")
+    shown = f"{parts.scheme}://" + (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+    if parts.username is not None:
+        raise SettingsError(
+            f"{name} leads to {shown} with a name and a password in it; leave them out, "
+            "and let the receiver check signatures (secret_file)"
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        raise SettingsError(f"{name} leads to {shown}, which everybody on the way can read; use https")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _place(said: str, config: Path | None, environment: Mapping[str, str]) -> str:

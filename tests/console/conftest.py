@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from headgate.console.app import create_app
+from headgate.console.desk import Measures
 from headgate.console.sessions import SESSION_COOKIE
 from headgate.domain.campaign import Campaign
 from headgate.domain.claim import ClaimRequest, Granted
@@ -22,11 +24,13 @@ from headgate.domain.definition import CampaignDefinition, PoolDefinition
 from headgate.services.metrics_files import publish
 from headgate.services.operators import Operators
 from headgate.services.primary_alone import PrimaryAlone
+from headgate.services.relays import ages_s
 from headgate.storage.memory.telemetry import Counters
 from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
 from headgate.storage.sql.nodes import SqlNodes
 from headgate.storage.sql.operators import SqlOperators
+from headgate.storage.sql.outbox import SqlOutbox
 from headgate.storage.sql.sqlite_claims import SqliteClaims
 from tests.fakes import HandClock, SeededEntropy
 from tests.markup import Page
@@ -37,6 +41,7 @@ HOST = "console.test"
 SAME_ORIGIN = {"origin": f"http://{HOST}"}
 OPENS = datetime.fromisoformat("2026-12-01T09:00:00+08:00")
 CLOSES = datetime.fromisoformat("2026-12-01T12:00:00+08:00")
+DESTINATIONS = ("webhook:shop", "stream")
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
@@ -101,6 +106,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 def console_on(ledger: Ledger, run_dir: Path, trusted_proxies: Sequence[str] = ()) -> Litestar:
     counters = Counters("console")
+    outbox = SqlOutbox(open_engine(ledger.path))
     return create_app(
         sources=PrimaryAlone(ledger.campaigns),
         nodes=ledger.nodes,
@@ -108,8 +114,11 @@ def console_on(ledger: Ledger, run_dir: Path, trusted_proxies: Sequence[str] = (
         secret=SECRET,
         run_dir=run_dir,
         clock=ledger.clock,
-        telemetry=counters,
-        publish_metrics=lambda: publish(run_dir, "console-1", counters.snapshot()),
+        measures=Measures(
+            telemetry=counters,
+            publish=lambda: publish(run_dir, "console-1", counters.snapshot()),
+            event_ages_s=partial(ages_s, outbox, DESTINATIONS, ledger.clock),
+        ),
         trusted_proxies=trusted_proxies,
     )
 

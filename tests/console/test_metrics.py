@@ -11,10 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from headgate.console import app as console_app
 from headgate.console.tallies import COST_SHARE_MAX, FRESH_S, Tallies
+from headgate.domain.event import BEGINNING
 from headgate.ports.ledger import Tally, UnknownCampaign
 from headgate.ports.telemetry import METRICS, SECONDS_BUCKETS, SIZE_BUCKETS
 from headgate.services.metrics_files import METRICS_DIR, publish
 from headgate.storage.memory.telemetry import Counters
+from headgate.storage.sql.engine import open_engine
+from headgate.storage.sql.outbox import SqlOutbox
 from tests.console.conftest import Console, Ledger, console_on
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -158,6 +161,28 @@ def test_no_counter_falls_when_a_process_is_restarted(
             seen = now
     assert seen[key("headgate_claims_total", campaign="masks", outcome="confirmed")] == 6
     assert seen[key("headgate_batch_size_count")] == 6
+
+
+def test_how_long_events_wait_is_read_from_the_ledger(console: Console, ledger: Ledger) -> None:
+    def ages() -> dict[str, float]:
+        name = "headgate_undelivered_event_age_seconds"
+        return {dict(labels)["destination"]: age for (found, labels), age in scrape(console).items() if found == name}
+
+    engine = open_engine(ledger.path)
+    outbox = SqlOutbox(engine)
+    assert ages() == {"webhook:shop": 0, "stream": 0}
+    for name in ("webhook:shop", "stream", "webhook:removed"):
+        outbox.begin(name)
+    ledger.claim(ledger.create(), "central", 2)
+    ledger.clock.forward(7.5)
+    ledger.claim(ledger.create("other"), "central")
+    assert ages() == {"webhook:shop": 7.5, "stream": 7.5}
+    *_, second, third = (event.position for event in outbox.events(BEGINNING, 9))
+    outbox.advance("webhook:shop", second)
+    outbox.advance("stream", third)
+    ledger.clock.forward(0.5)
+    assert ages() == {"webhook:shop": 0.5, "stream": 0}
+    engine.dispose()
 
 
 def test_stock_is_counted_from_the_ledger(console: Console, ledger: Ledger) -> None:

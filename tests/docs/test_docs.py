@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import get_args, get_origin
 
 import msgspec
 import pytest
@@ -56,6 +57,8 @@ def settings(struct: type[msgspec.Struct], above: str = "") -> Iterator[tuple[st
     for field in msgspec.structs.fields(struct):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
             yield from settings(field.type, f"{above}{field.encode_name}.")
+        elif get_origin(field.type) is dict:
+            yield from settings(get_args(field.type)[1], f"{above}{field.encode_name}.NAME.")
         else:
             default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
             yield f"{above}{field.encode_name}", default
@@ -95,7 +98,7 @@ def test_settings() -> None:
     expected = {}
     for name, default in settings(Settings):
         variable = PREFIX + name.upper().replace(".", "__")
-        expected[name] = (variable, {"": "empty", "()": "none"}.get(str(default), str(default)))
+        expected[name] = (variable, {"": "empty", "()": "none", "False": "false"}.get(str(default), str(default)))
     assert documented == expected
 
 

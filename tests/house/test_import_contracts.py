@@ -23,6 +23,7 @@ PLANTED: list[tuple[str, dict[str, str]]] = [
     ("layers", {"keeper/planted.py": "import headgate.console"}),
     ("layers", {"annex.py": ""}),
     ("protected", {"cli/planted.py": "import headgate.storage.sql"}),
+    ("protected", {"cli/planted.py": "import headgate.messaging"}),
     ("independence", {"storage/memory/planted.py": "import headgate.storage.sql"}),
     ("pure-domain", {"domain/planted.py": "import time"}),
     ("pure-domain", {"domain/planted.py": "import sqlalchemy"}),

@@ -20,9 +20,12 @@ from headgate.ports.ledger import LedgerBroken, LedgerDamaged, LedgerError, Ledg
 from headgate.services.following import GateFollower
 from headgate.services.operating import command
 from headgate.services.publishing import GZIP_MIN_BYTES
+from headgate.services.relaying import Tenure
+from headgate.services.relays import Relays
 from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
 from headgate.storage.sql.leases import SqlLeases
+from headgate.storage.sql.outbox import SqlOutbox
 from headgate.storage.sql.sqlite_claims import SqliteClaims
 from tests.fakes import NOON_MS, HandClock, SeededEntropy
 
@@ -43,8 +46,11 @@ class House:
         self.claims = SqliteClaims(directory / "ledger.db", self.clock, SeededEntropy())
         self.leases = SqlLeases(self.engine, self.clock)
 
-    def keeper(self, holder: str = "first", follower: GateFollower | None = None) -> Keeper:
-        return Keeper(self.campaigns, self.claims, self.leases, self.clock, self.public, holder, follower)
+    def keeper(
+        self, holder: str = "first", follower: GateFollower | None = None, relays: Relays | None = None
+    ) -> Keeper:
+        relays = relays or Relays(SqlOutbox(self.engine), [], Tenure(lambda: self.clock.ms / 1000), self.clock)
+        return Keeper(self.campaigns, self.claims, self.leases, self.clock, self.public, holder, relays, follower)
 
     def create(self, slug: str = "masks", pools: int = 1, opens_ms: int = NOON_MS - HOUR_MS) -> None:
         opens, closes = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (opens_ms, opens_ms + 2 * HOUR_MS))

@@ -17,6 +17,7 @@ import pytest
 
 from headgate.domain.allocation import Record
 from headgate.domain.claim import Claim, ClaimRequest, Granted
+from headgate.domain.event import EventKind
 from headgate.domain.outcome import SOLD_OUT, STORE_UNAVAILABLE, Refusal
 from headgate.lab.simulation.run import SeedFailed, run_seeds
 from headgate.lab.simulation.world import World
@@ -25,6 +26,7 @@ from headgate.ports.ledger import BatchResult, LedgerInDoubt, PoolStock
 from headgate.ports.pending import Pending
 from headgate.services.claiming import ClaimDesk, Decision
 from headgate.services.gated import GatedClaims
+from headgate.services.relaying import Relay
 from headgate.services.stock import StockBoard
 from headgate.storage.memory.gate import MemoryGate
 from headgate.storage.sql import sqlite_claims
@@ -204,6 +206,45 @@ class ForgetsKeys(SqliteClaims):
         return [Record(record.claim, record.pool_id, None, None) for record in super()._records(campaign_id, person)]
 
 
+class AnnouncesAfterwards(SqliteClaims):
+    """Commits the claims, and writes what others are to be told about them afterwards."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._later: list[tuple[int, ...]] = []
+
+    def _announce(self, kind: EventKind, *row: int) -> None:
+        if kind is EventKind.CONFIRMED:
+            self._later.append(row)
+        else:
+            super()._announce(kind, *row)
+
+    def _write(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
+        self._later.clear()
+        result = super()._write(batch, fresh)
+        for row in self._later:
+            super()._announce(EventKind.CONFIRMED, *row)
+        return result
+
+
+class CancelsInSilence(SqliteClaims):
+    """Tells nobody of a cancellation."""
+
+    def _announce(self, kind: EventKind, *row: int) -> None:
+        if kind is not EventKind.CANCELLED:
+            super()._announce(kind, *row)
+
+
+class RemembersTooEarly(Relay):
+    """Takes a page for delivered before it is."""
+
+    def _deliver(self) -> bool:
+        page = self._outbox.events(self._place(), self._destination.page)
+        if page:
+            self._remember(page[-1].position)
+        return super()._deliver()
+
+
 class SyncIsOptional(SqliteClaims):
     """Reports success although the batch was rolled back."""
 
@@ -277,6 +318,9 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "a window judged elsewhere": ({"make_claims": IgnoresTheWindow}, "I8"),
     "claims during a pause": ({"make_claims": IgnoresThePause}, "I8"),
     "idempotency keys forgotten": ({"make_claims": ForgetsKeys}, "I7"),
+    "an outbox that is written after the commit": ({"make_claims": AnnouncesAfterwards}, "I13"),
+    "a cancellation that nobody is told of": ({"make_claims": CancelsInSilence}, "I13"),
+    "a cursor that is written before the delivery": ({"make_relay": RemembersTooEarly}, "I13"),
     "a failed commit reported as done": ({"make_claims": SyncIsOptional}, "I3|I4"),
 }
 

@@ -15,6 +15,7 @@ from alembic.migration import MigrationContext
 from headgate.domain.campaign import Control
 from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
+from headgate.domain.event import BEGINNING
 from headgate.domain.outcome import (
     KEY_REUSED,
     LIMIT_REACHED,
@@ -31,6 +32,7 @@ from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
 from headgate.storage.sql.leases import SqlLeases
 from headgate.storage.sql.migrating import SchemaTooNew, migrate
+from headgate.storage.sql.outbox import SqlOutbox
 from headgate.storage.sql.schema import METADATA
 from headgate.storage.sql.server_claims import ServerClaims
 from headgate.storage.sql.sqlite_claims import SqliteClaims
@@ -377,6 +379,8 @@ def test_a_filled_ledger_of_the_first_schema_goes_on_where_it_was(place: Path | 
     assert claim_of(first).seq == 3
     assert claim_of(again).code == "000002-AAAAAA"
     assert house.campaigns.tally("old").ok
+    told = SqlOutbox(house.engine).events(BEGINNING, 9)
+    assert [event.claim_id for event in told] == [claim_of(first).id], "what was there before is told to nobody"
     house.close()
 
 

@@ -11,13 +11,17 @@ from granian.log import LogLevels
 from litestar import Litestar
 
 from ..console.app import create_app
+from ..console.desk import Measures
 from ..services import metrics_files
 from ..services.operators import Operators
 from ..services.processes import die_with_parent
+from ..services.relays import ages_s
 from ..settings import Settings
 from ..storage.memory.telemetry import Counters
 from ..storage.sql.engine import open_engine
 from ..storage.sql.operators import SqlOperators
+from ..storage.sql.outbox import SqlOutbox
+from .events import destination_names
 from .ledger import CLOCK, ENTROPY, ledger_place, load_key, make_nodes
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
@@ -64,7 +68,10 @@ def console_app(settings: Settings, parent: int) -> Litestar:
         secret=load_key(settings),
         run_dir=settings.run_dir,
         clock=CLOCK,
-        telemetry=counters,
-        publish_metrics=publish_metrics,
+        measures=Measures(
+            telemetry=counters,
+            publish=publish_metrics,
+            event_ages_s=partial(ages_s, SqlOutbox(engine), destination_names(settings), CLOCK),
+        ),
         trusted_proxies=settings.trusted_proxies,
     )

@@ -12,6 +12,7 @@ from ..keeper.duties import TURN_S, Keeper
 from ..settings import Settings
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
+from .events import open_relays
 from .gate import open_follower
 from .ledger import CLOCK, ledger_place, open_claims, open_leases, reporter
 
@@ -24,11 +25,13 @@ def run_keeper(settings: Settings) -> None:
     leases = open_leases(engine, place)
     claims = open_claims(place)
     follower = open_follower(settings, claims, place)
-    keeper = Keeper(SqlCampaigns(engine, CLOCK), claims, leases, CLOCK, settings.public_dir, holder, follower)
+    relays = open_relays(settings, place)
+    keeper = Keeper(SqlCampaigns(engine, CLOCK), claims, leases, CLOCK, settings.public_dir, holder, relays, follower)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     report = reporter(settings, "keeper", "")
+    relays.start()
     while not stopping.is_set():
         keeper.turn()
         report.tell()

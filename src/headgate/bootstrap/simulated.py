@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..storage.memory.gate import MemoryGate
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine, upgrade
+from ..storage.sql.outbox import SqlOutbox
 from ..storage.sql.sqlite_claims import SqliteClaims
 
-__all__ = ["MemoryGate", "SqlCampaigns", "SqliteClaims", "open_engine", "upgrade"]
+__all__ = ["MemoryGate", "SqlCampaigns", "SqlOutbox", "SqliteClaims", "open_engine", "upgrade"]

@@ -23,14 +23,18 @@ def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
 
     Example: `headgate doctor --data /var/lib/headgate`
     """
-    from headgate.bootstrap import gate, ledger, replicas
+    from headgate.bootstrap import events, gate, ledger, replicas
 
     settings = common.load()
     listeners = {"listen": settings.listen_address, "console": settings.console_address}
     findings = []
     console = Console(highlight=False)
     serving = is_held(settings.run_dir / SERVE_LOCK)
-    stores = {"ledger": partial(ledger.check_ledger, settings), "gate": partial(gate.check_gate, settings)}
+    stores = {
+        "ledger": partial(ledger.check_ledger, settings),
+        "gate": partial(gate.check_gate, settings),
+        "events": partial(events.check_events, settings),
+    }
     for number in range(1, len(settings.ledger.replica_urls) + 1):
         stores[f"replica {number}"] = partial(replicas.check_replica, settings, number)
     for finding in examine(settings.data, listeners, stores, serving=serving):

@@ -91,9 +91,10 @@ def serve_all(settings: Settings, common: Common, ready: Callable[[], None] | No
 
 
 def _prepare(settings: Settings) -> None:
-    """Raises CommandError where a store cannot be used."""
-    from headgate.bootstrap import gate, ledger
+    """Raises CommandError where a store cannot be used, SettingsError where a webhook cannot."""
+    from headgate.bootstrap import events, gate, ledger
 
+    events.check_events(settings)
     try:
         gate.prepare_gate(settings)
     except GateUnusable as error:

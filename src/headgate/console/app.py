@@ -24,13 +24,12 @@ from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger
 from ..ports.nodes import NodeRegister
 from ..ports.replicas import Sources
-from ..ports.telemetry import Telemetry
 from ..services.metrics_files import collect
 from ..services.operators import Operators
 from ..services.reports import Reports
 from . import errors, health, pages, signing
 from .counting import count_requests
-from .desk import Desk
+from .desk import Desk, Measures
 from .guard import BODY_MAX_BYTES, PUBLIC, add_headers, admit
 from .sessions import ConsoleSessions
 from .tallies import Tallies
@@ -45,7 +44,7 @@ _STATIC = {"console.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"
 _log = structlog.get_logger("headgate.console")
 
 
-def create_app(  # noqa: PLR0913 -- everything that the console works with comes in here
+def create_app(
     *,
     sources: Sources[CampaignLedger],
     nodes: NodeRegister,
@@ -53,14 +52,10 @@ def create_app(  # noqa: PLR0913 -- everything that the console works with comes
     secret: bytes,
     run_dir: Path,
     clock: Clock,
-    telemetry: Telemetry,
-    publish_metrics: Callable[[], None],
+    measures: Measures,
     trusted_proxies: Iterable[str] = (),
 ) -> Litestar:
-    """`secret` (at least 32 bytes) signs sessions; `trusted_proxies` are believed about whose request it is.
-
-    `publish_metrics` puts what `telemetry` has counted beside the counts of the other processes.
-    """
+    """`secret` (at least 32 bytes) signs sessions; `trusted_proxies` are believed about whose request it is."""
     statics = {name: _static(name, media_type) for name, media_type in _STATIC.items()}
     tallies = Tallies(Reports(sources), clock)
     desk = Desk(
@@ -72,7 +67,7 @@ def create_app(  # noqa: PLR0913 -- everything that the console works with comes
         addresses=ClientAddress(trusted_proxies),
         clock=clock,
         run_dir=run_dir,
-        publish_metrics=publish_metrics,
+        measures=measures,
         stylesheet=next(iter(statics["console.css"].paths)),
     )
     environment = jinja2.Environment(
@@ -105,7 +100,7 @@ def create_app(  # noqa: PLR0913 -- everything that the console works with comes
         },
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
         state=State({"desk": desk}),
-        lifespan=[partial(_publishing, run_dir, publish_metrics)],
+        lifespan=[partial(_publishing, run_dir, measures.publish)],
         request_max_body_size=BODY_MAX_BYTES,
         # The environment can switch none of these on.
         debug=False,
@@ -113,7 +108,7 @@ def create_app(  # noqa: PLR0913 -- everything that the console works with comes
         openapi_config=None,
         logging_config=None,
     )
-    count_requests(app, telemetry)
+    count_requests(app, measures.telemetry)
     return app
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,12 +16,23 @@ from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger
 from ..ports.nodes import NodeRegister
 from ..ports.operators import Operator
+from ..ports.telemetry import Telemetry
 from ..services.operators import Operators
 from .sessions import ConsoleSessions, Session
 from .tallies import Tallies
 
 ConsoleRequest = Request[Operator, Session, State]
 """`user` and `auth` are set by the guard wherever a handler is not public."""
+
+
+class Measures(msgspec.Struct, frozen=True):
+    """What is counted, here and elsewhere."""
+
+    telemetry: Telemetry
+    publish: Callable[[], None]
+    """Puts what `telemetry` has counted beside the counts of the other processes."""
+    event_ages_s: Callable[[], Mapping[str, float]]
+    """For each destination of events how long the oldest that it has not got has been waiting (s)."""
 
 
 class Desk(msgspec.Struct, frozen=True):
@@ -33,7 +44,7 @@ class Desk(msgspec.Struct, frozen=True):
     addresses: ClientAddress
     clock: Clock
     run_dir: Path
-    publish_metrics: Callable[[], None]
+    measures: Measures
     stylesheet: str
     """URL path of the style sheet; it names the sheet's content, so caches may keep it."""
 

@@ -45,6 +45,6 @@ def readyz(request: Question) -> Response[str]:
 @route("/metrics", http_method=_ASKED_WITH, opt={PUBLIC: True}, sync_to_thread=True)
 def metrics(request: Question) -> Response[bytes]:
     desk = desk_of(request)
-    desk.publish_metrics()
-    collector = HeadgateCollector(desk.run_dir, desk.campaigns, desk.tallies)
+    desk.measures.publish()
+    collector = HeadgateCollector(desk.run_dir, desk.campaigns, desk.tallies, desk.measures.event_ages_s)
     return Response(exposition(collector), headers={"content-type": CONTENT_TYPE})

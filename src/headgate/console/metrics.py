@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from pathlib import Path
 
@@ -30,10 +30,17 @@ _COUNTS = ("headgate_uncounted_requests_total",)
 class HeadgateCollector(Collector):
     """Reads the processes' files and the ledger at every scrape; blocks."""
 
-    def __init__(self, run_dir: Path, campaigns: CampaignLedger, tallies: Tallies) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        campaigns: CampaignLedger,
+        tallies: Tallies,
+        event_ages_s: Callable[[], Mapping[str, float]],
+    ) -> None:
         self._run_dir = run_dir
         self._campaigns = campaigns
         self._tallies = tallies
+        self._event_ages_s = event_ages_s
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: without this, registering would already read files and the ledger."""
@@ -54,6 +61,7 @@ class HeadgateCollector(Collector):
             count = sum(snapshot.counts.get(name, 0) for snapshot in snapshots)
             yield CounterMetricFamily(name, METRICS[name], value=count)
         yield self._stock()
+        yield self._event_ages()
 
     def _stock(self) -> Metric:
         family = GaugeMetricFamily("headgate_stock", METRICS["headgate_stock"], labels=["campaign", "state"])
@@ -61,6 +69,13 @@ class HeadgateCollector(Collector):
             tally = self._tallies.of(campaign.slug).tally
             for state in ("available", "held", "confirmed", "redeemed"):
                 family.add_metric([campaign.slug, state], getattr(tally, state))
+        return family
+
+    def _event_ages(self) -> Metric:
+        name = "headgate_undelivered_event_age_seconds"
+        family = GaugeMetricFamily(name, METRICS[name], labels=["destination"])
+        for destination, age_s in self._event_ages_s().items():
+            family.add_metric([destination], age_s)
         return family
 
 

@@ -1,4 +1,4 @@
-"""The keeper's turn: publish what the edge serves.
+"""The keeper's turn: publish what the edge serves, keep a shared gate up with the ledger, let relays tell others.
 
 Every duty is idempotent and starts from what the ledger says, so that a keeper that was killed leaves
 nothing to repair.
@@ -17,6 +17,7 @@ from ..ports.ledger import CampaignLedger, ClaimLedger, Lease, LeaseLedger, Ledg
 from ..services import files
 from ..services.following import GateFollower
 from ..services.publishing import Publication
+from ..services.relays import Relays
 from ..services.stock import StockBoard
 
 LEASE = "keeper"
@@ -49,9 +50,11 @@ class Keeper:
         clock: Clock,
         public_dir: Path,
         holder: str,
+        relays: Relays,
         follower: GateFollower | None = None,
     ) -> None:
         """`follower` keeps a gate up with the ledger, where nodes share one."""
+        self._relays = relays
         self._follower = follower
         self._gate_away = False
         self._campaigns = campaigns
@@ -74,15 +77,20 @@ class Keeper:
         process has to end, and another one to recover from what is on disk.
         """
         try:
+            asked_s = self._relays.now_s()
             held, self._lease = self._lease, self._leases.acquire(LEASE, self._holder, LEASE_TTL_MS)
             if self._lease is None:
+                self._relays.let_go()
                 self._written.clear()
                 return False
+            # By a clock of this process, so that it ends although nobody comes here any more.
+            self._relays.hold(asked_s + LEASE_TTL_MS / 1000)
             if held is None:
                 for directory in (self._state_dir, self._flag_dir):
                     files.remove_left_over(directory)
             self._publish()
             self._follow()
+            self._relays.turn()
             self._failing = False
         except LedgerBroken:
             raise
@@ -94,6 +102,7 @@ class Keeper:
 
     def stop(self) -> None:
         """Give the lease back, so that the next keeper need not wait for it to expire."""
+        self._relays.stop()
         if self._lease is not None:
             try:
                 self._leases.release(self._lease)

@@ -18,6 +18,7 @@ METRICS: dict[str, str] = {
     "headgate_concurrency_limit": "Claims that may be in progress at once, over all workers.",
     "headgate_inflight": "Claims in progress.",
     "headgate_replica_readers": "Processes of this node that read from a replica; 0: it is left out.",
+    "headgate_undelivered_event_age_seconds": "How long the oldest event has waited for a destination (seconds).",
     "headgate_uncounted_requests_total": "Requests let through because the shared limits could not be counted.",
 }
 

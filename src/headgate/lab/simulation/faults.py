@@ -32,7 +32,7 @@ class FaultyConnection:
         """Let one of the next statements fail."""
         self._code = rng.choice([FULL, BUSY, IOERR_FSYNC])
         self._commit_then_fail = rng.random() < 0.3
-        self._fail_in = None if self._commit_then_fail else rng.randint(1, 9)
+        self._fail_in = None if self._commit_then_fail else rng.randint(1, 10)
 
     def disarm(self) -> None:
         self._fail_in = None

@@ -34,6 +34,18 @@ class Answer(NamedTuple):
     made: bool
 
 
+class Told(NamedTuple):
+    """An event as its receiver got it."""
+
+    id: str
+    type: str
+    claim_id: str
+    campaign: str
+    pool: str
+    at: int
+    position: str
+
+
 class Row(NamedTuple):
     seq: int
     id: str
@@ -82,6 +94,7 @@ class Judge:
                 raise Violation(f"I6 claim {row.id} came back to life")
             self._rows[row.id] = row
         self._nobody_holds_too_much()
+        self._outbox_tells_everything()
 
     def _read(self) -> list[Row]:
         return [
@@ -119,6 +132,42 @@ class Judge:
         for person, count in held.items():
             if count > self._per_person:
                 raise Violation(f"I2 person {person.hex()} holds {count}, {self._per_person} allowed")
+
+    def _outbox_tells_everything(self) -> None:
+        """Its rows name every claim once, as they were committed, and every cancellation once, and later."""
+        confirmed: list[int] = []
+        cancelled: list[int] = []
+        for kind, first, last in self._connection.execute("SELECT kind, first_seq, last_seq FROM outbox ORDER BY id"):
+            seqs = range(first, last + 1)
+            if kind == "claim.confirmed":
+                confirmed += seqs
+            elif not set(seqs) <= set(confirmed):
+                raise Violation(f"I13 claims {first} to {last} are told of as {kind} before they are confirmed")
+            else:
+                cancelled += seqs
+        if confirmed != [row.seq for row in self._rows.values()]:
+            raise Violation(f"I13 the outbox tells of {len(confirmed)} claims, and {len(self._rows)} are committed")
+        ended = sorted(row.seq for row in self._rows.values() if row.status == "cancelled")
+        if sorted(cancelled) != ended:
+            raise Violation(f"I13 the outbox tells of {len(cancelled)} cancellations, and {len(ended)} are committed")
+
+    def received(self, events: list[Told]) -> None:
+        """Everything that a receiver ever got: each change at least once, under one id, and in order."""
+        known: dict[str, Told] = {}
+        for event in events:
+            first = known.setdefault(event.id, event)
+            if event != first:
+                raise Violation(f"I13 event {event.id} was told as {first} and as {event}")
+            if event.type == "claim.cancelled" and f"{event.claim_id}.confirmed" not in known:
+                raise Violation(f"I13 event {event.id} was told before its claim was confirmed")
+            row = self._rows.get(event.claim_id)
+            if row is None or (row.pool, f"claim.{event.id.partition('.')[2]}") != (event.pool, event.type):
+                raise Violation(f"I13 event {event.id} tells what is not recorded: {event}")
+        expected = {f"{row.id}.confirmed" for row in self._rows.values()}
+        expected |= {f"{row.id}.cancelled" for row in self._rows.values() if row.status == "cancelled"}
+        if known.keys() != expected:
+            missing = sorted(expected - known.keys())
+            raise Violation(f"I13 of {len(expected)} events {len(missing)} were never told: {missing[:3]}")
 
     def told(self, answer: Answer) -> None:
         """Called with every answer at the moment at which its client has it."""

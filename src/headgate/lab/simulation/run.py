@@ -16,6 +16,7 @@ import structlog
 from ...bootstrap.simulated import open_engine, upgrade
 from .judge import Violation
 from .loop import SimulatedLoop
+from .worker import Parts
 from .world import World
 
 
@@ -45,7 +46,7 @@ def workshop() -> Iterator[tuple[Path, Path]]:
 def run_seed(seed: int, template: Path, directory: Path, **parts: Any) -> int:
     """One run; returns the number of answers that clients got.  Raises SeedFailed."""
     loop = SimulatedLoop()
-    world = World(seed, template, directory, loop, **parts)
+    world = World(seed, template, directory, loop, Parts(**parts))
     main = loop.create_task(world.run())
     # A failure in a callback is nobody's to wait for: it ends the run, whether the judge raised it or the product.
     unheard: list[BaseException | str] = []

@@ -6,16 +6,18 @@ import asyncio
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims
 from ...participant.claims import ClaimForm
 from ...ports.ledger import DecidingLedger, LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
 from ...services.book import REFRESH_S, CampaignBook, Ledgers, News, Refresher
 from ...services.claiming import ClaimDesk
+from ...services.gated import GatedClaims
 from ...services.ledger_thread import RunnerWriter
 from ...services.limits import Limits
 from ...services.primary_alone import PrimaryAlone
+from ...services.relaying import Relay
 from ...services.stock import StockBoard
 from .faults import FaultyConnection
 from .judge import Judge
@@ -23,8 +25,18 @@ from .scenario import NoLimiter, Scenario, SeededEntropy, Silence, SimulatedCloc
 from .shared_gate import SimulatedGate
 
 
+class Parts(NamedTuple):
+    """What is under test; a test plants a bug by passing another one."""
+
+    make_gate: Callable[..., MemoryGate] = MemoryGate
+    make_desk: Callable[..., ClaimDesk] = ClaimDesk
+    make_claims: Callable[..., SqliteClaims] = SqliteClaims
+    make_gated: Callable[..., DecidingLedger] = GatedClaims
+    make_relay: Callable[..., Relay] = Relay
+
+
 class Surroundings(Protocol):
-    """What a worker finds in its world; `make_*` are the parts under test."""
+    """What a worker finds in its world."""
 
     rng: random.Random
     loop: asyncio.AbstractEventLoop
@@ -35,10 +47,7 @@ class Surroundings(Protocol):
     campaigns: SqlCampaigns
     judge: Judge
     control: str
-    make_gate: Callable[..., MemoryGate]
-    make_desk: Callable[..., ClaimDesk]
-    make_claims: Callable[..., SqliteClaims]
-    make_gated: Callable[..., DecidingLedger]
+    parts: Parts
     shared_gate: SimulatedGate
 
     def delay(self) -> float: ...
@@ -115,17 +124,17 @@ class Worker:
         rng = world.rng
         self.clock = SimulatedClock(world.loop, rng.randint(-world.scenario.skew_ms, world.scenario.skew_ms))
         exclusive = world.scenario.workers == 1
-        claims = world.make_claims(world.path, world.authority, world.entropy)
+        claims = world.parts.make_claims(world.path, world.authority, world.entropy)
         self.connection = FaultyConnection(claims._connection)
         claims._connection = self.connection  # type: ignore[assignment]
         self._claims = claims
         board = StockBoard()
-        self.gate = world.make_gate(board, exclusive=exclusive)
+        self.gate = world.parts.make_gate(board, exclusive=exclusive)
         sources = PrimaryAlone(Ledgers(world.campaigns, claims))
         self._refresher = Refresher(sources, self.clock, exclusive=exclusive)
         self.book = CampaignBook(board, self.gate)
         self.runner = SimulatedRunner(world, self)
-        self.desk = world.make_desk(
+        self.desk = world.parts.make_desk(
             world.loop,
             RunnerWriter(self._behind_gate(claims), self.runner),
             self.gate,
@@ -142,7 +151,9 @@ class Worker:
     def _behind_gate(self, claims: SqliteClaims) -> DecidingLedger:
         """As nodes on a server's ledger ask it, in the runs that have a shared gate."""
         world = self._world
-        return world.make_gated(claims, world.shared_gate, world.loop.time) if world.scenario.shared_gate else claims
+        if not world.scenario.shared_gate:
+            return claims
+        return world.parts.make_gated(claims, world.shared_gate, world.loop.time)
 
     def _look(self, claims: SqliteClaims) -> None:
         """The watcher's turn; what it read is taken over a little later, as by another thread."""

@@ -6,26 +6,24 @@ import asyncio
 import contextlib
 import random
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims, open_engine
+from ...bootstrap.simulated import SqlCampaigns, SqliteClaims, SqlOutbox, open_engine
 from ...domain.campaign import Campaign, Control
 from ...domain.claim import Granted
 from ...domain.outcome import Refusal
 from ...participant.claims import ClaimBody
 from ...ports.gate import GateAway
-from ...ports.ledger import DecidingLedger
 from ...services import operating
-from ...services.claiming import ClaimDesk
 from ...services.following import GateFollower
-from ...services.gated import GatedClaims
+from ...services.relaying import Relay, Tenure
 from ...services.sessions import Session
-from .judge import Answer, Judge, Violation
+from .judge import Answer, Judge, Told, Violation
+from .receiver import SimulatedReceiver
 from .scenario import FAULTS, START_MS, WINDOW_MS, Scenario, SeededEntropy, SimulatedClock
 from .shared_gate import SimulatedGate
-from .worker import Worker, WorkerDied
+from .worker import Parts, Worker, WorkerDied
 
 SLUG = "sim"
 RETRY_MAX = 60
@@ -39,29 +37,20 @@ SETTLE_S = 6.0
 
 
 class World:
-    """`make_*` are the parts under test; a test plants a bug by passing another one."""
-
     def __init__(
         self,
         seed: int,
         template: Path,
         directory: Path,
         loop: asyncio.AbstractEventLoop,
-        make_gate: Callable[..., MemoryGate] = MemoryGate,
-        make_desk: Callable[..., ClaimDesk] = ClaimDesk,
-        make_claims: Callable[..., SqliteClaims] = SqliteClaims,
-        make_gated: Callable[..., DecidingLedger] = GatedClaims,
+        parts: Parts,
     ) -> None:
         self.rng = random.Random(seed)
         self.loop = loop
         self.scenario = Scenario.of(self.rng)
-        self.make_gate, self.make_desk, self.make_claims, self.make_gated = (
-            make_gate,
-            make_desk,
-            make_claims,
-            make_gated,
-        )
+        self.parts = parts
         self.shared_gate = SimulatedGate()
+        self.receiver = SimulatedReceiver("webhook:sim", accounts=self.scenario.receivers_account)
         self.path = directory / "ledger.db"
         shutil.copyfile(template, self.path)
         self.authority = SimulatedClock(loop)
@@ -91,8 +80,10 @@ class World:
             worker.start()
         chaos = [
             self.loop.create_task(duty)
-            for duty in (self._operate(), self._erase_gates(), self._follow(), self._trouble_the_shared_gate())
-        ]
+            for duty in (
+                self._operate(), self._erase_gates(), self._follow(), self._trouble_the_shared_gate(), self._relay(),
+            )
+        ]  # fmt: skip
         people = [self._person(number) for number in range(self.scenario.persons)]
         await asyncio.gather(*people)
         for task in chaos:
@@ -101,6 +92,7 @@ class World:
         await self._what_is_left_can_be_had()
         self.judge.after_commit(self.loop.time(), self.control)
         self.judge.verdict(self.answers)
+        self.judge.received(self._everything_told())
 
     def close(self) -> None:
         for worker in self.workers:
@@ -170,6 +162,38 @@ class World:
                     self.shared_gate.away = True
                 else:
                     getattr(self.shared_gate, trouble)()
+
+    async def _relay(self) -> None:
+        """A keeper tells the receiver; now and then it dies and another begins, or two are at it for a while."""
+        relays = [self._new_relay(), self._new_relay()]
+        while True:
+            relay = self.rng.choice(relays) if self.rng.random() < 0.2 else relays[0]
+            await asyncio.sleep(relay.step() + self.rng.uniform(0.5, 5.0))
+            if self.faults_on and self.scenario.fault_rate:
+                self.receiver.away = self.rng.random() < 0.2
+                self.receiver.loses_answers = self.rng.random() < 0.2
+                trouble = self.rng.choice(["replicate", "fail_over", "flush", "keeper_dies"])
+                if trouble == "keeper_dies":
+                    relays.insert(0, self._new_relay())
+                    relays.pop()
+                elif self.scenario.receivers_account:
+                    getattr(self.receiver, trouble)()
+
+    def _new_relay(self) -> Relay:
+        tenure = Tenure(self.loop.time)
+        tenure.extend(float("inf"))
+        return self.parts.make_relay(SqlOutbox(self._engine), self.receiver, tenure, self.entropy)
+
+    def _everything_told(self) -> list[Told]:
+        """What the receiver has got once nothing fails any more, in the order in which it came."""
+        self.receiver.away = self.receiver.loses_answers = False
+        relay = self._new_relay()
+        while relay.step() == 0.0:
+            pass
+        return [
+            Told(event.id, event.kind, event.claim_id, event.campaign, event.pool, event.at_ms, str(event.position))
+            for event in self.receiver.got
+        ]
 
     async def _person(self, number: int) -> None:
         """Wants a place, asks until the answer is definite, asks again, cancels, is sent twice by the network."""

@@ -6,7 +6,10 @@ server that moved away, or lost its scripts, answers instead of doing anything i
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
@@ -14,9 +17,11 @@ import redis.asyncio.retry
 import redis.asyncio.sentinel
 import redis.backoff
 import redis.cluster
+import redis.exceptions
 import redis.retry
 import redis.sentinel
 
+from ...ports.gate import GateAway
 from .address import CLUSTER, SENTINEL, GateAddress
 
 CONNECT_S = 0.5
@@ -57,6 +62,53 @@ def connect(address: GateAddress) -> Client:
         return master
     ((host, port),) = address.hosts
     return redis.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
+
+
+class Door:
+    """One thread's way to the server: opened when it is used, and anew after a failure."""
+
+    def __init__(self, address: GateAddress) -> None:
+        self.address = address
+        self._client: Client | None = None
+
+    def call(self, call: Callable[[Client], Any]) -> Any:
+        """Raises GateAway; then what was asked for may have been done."""
+        try:
+            if self._client is None:
+                self._client = connect(self.address)
+            return call(self._client)
+        except AWAY as error:
+            # The next call opens other connections: after a failover they lead somewhere else.
+            self.close()
+            raise GateAway(f"the gate {self.address} cannot be used: {error}") from error
+
+    def run(self, script: Script, key: str, *arguments: Any) -> Any:
+        """Run a script that is about one key; raises GateAway."""
+
+        def run(client: Client) -> Any:
+            try:
+                return client.evalsha(script.sha, 1, key, *arguments)
+            except redis.exceptions.NoScriptError:
+                # Not there yet, or lost in a restart or failover: nothing has been done.
+                return client.eval(script.text, 1, key, *arguments)
+
+        return self.call(run)
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            close(client)
+
+
+class Script(NamedTuple):
+    text: str
+    sha: str
+
+    @staticmethod
+    def named(name: str) -> Script:
+        """The script of that file, which lies beside this one."""
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+        return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def close(client: Client) -> None:

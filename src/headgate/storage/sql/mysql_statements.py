@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ...domain.claim import ClaimRequest
 from .schema import campaign, counter, pool
-from .server_statements import COLUMNS, RECORD, Found, Row, Taken
+from .server_statements import ANNOUNCE, COLUMNS, RECORD, Found, Row, Taken
 from .servers import SEQ, lock_writers, server_time
 
 _MOMENT = sa.select(counter.c.value, server_time("mysql")).where(counter.c.name == SEQ)
@@ -46,6 +46,7 @@ class Mysql:
     def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
         connection.exec_driver_sql(_INSERT, [(*row, "confirmed") for row in rows])
         connection.execute(_COUNT, {"last": rows[-1].seq})
+        connection.exec_driver_sql(ANNOUNCE, (rows[0].created_at, rows[0].seq, rows[-1].seq))
         units = f"CASE id {' '.join(['WHEN %s THEN %s'] * len(taken))} END"
         statement = (
             f"UPDATE pool SET remaining = remaining - {units}, version = version + 1"  # noqa: S608 -- only placeholders are put in

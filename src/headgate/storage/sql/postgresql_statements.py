@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from psycopg.rows import namedtuple_row
 
 from ...domain.claim import ClaimRequest
-from .server_statements import COLUMNS, RECORD, Found, Row, Taken
+from .server_statements import ANNOUNCE, COLUMNS, RECORD, Found, Row, Taken
 from .servers import LOCK, SEQ, check_schema, server_meaning
 
 _MOMENT = f"SELECT value, extract(epoch FROM clock_timestamp()) AS now FROM counter WHERE name = '{SEQ}'"  # noqa: S608 -- of a constant
@@ -73,6 +73,7 @@ class Postgresql:
                 _words(ordinals), _words(codes), _words(times), _bytes(keys), _bytes(bodies),
             )  # fmt: skip
             say(_COUNT, rows[-1].seq)
+            say(ANNOUNCE, rows[0].created_at, rows[0].seq, rows[-1].seq)
             gave = say(_TAKE, _words(one.pool_id for one in taken), _words(one.units for one in taken))
         return int(gave.rowcount)
 

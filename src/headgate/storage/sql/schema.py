@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from .types import Bytes16, Name, Number, Text
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The last migration; a test holds it against the migrations themselves."""
 
 METADATA = sa.MetaData()
@@ -118,4 +118,27 @@ counter = sa.Table(
     METADATA,
     sa.Column("name", Name, primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+# What is told to others, written in the transaction that it tells of: one row for all claims of a batch,
+# because their numbers follow each other.  All who write hold the one lock, so ids grow in the order of
+# commits.  Rows are deleted later, and an id that was given once is not given again.
+outbox = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("id", Number, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("kind", Name, nullable=False),
+    sa.Column("first_seq", sa.BigInteger, nullable=False),
+    sa.Column("last_seq", sa.BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# How far each destination has been told.
+relay = sa.Table(
+    "relay",
+    METADATA,
+    sa.Column("name", Name, primary_key=True),
+    sa.Column("outbox_id", sa.BigInteger, nullable=False),
+    sa.Column("event_offset", sa.Integer, nullable=False),
 )

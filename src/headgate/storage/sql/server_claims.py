@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from ...domain.allocation import PersonKey, Record, Rules, allocate
 from ...domain.campaign import Control
 from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, Status
+from ...domain.event import EventKind
 from ...domain.naming import ENTROPY_PER_CLAIM, ClaimNames
 from ...domain.outcome import REDEEMED, UNKNOWN_CLAIM, Refusal
 from ...ports.clock import Clock
@@ -27,7 +28,7 @@ from ...ports.ledger import BatchResult, LedgerDamaged, PoolStock
 from .engine import writing
 from .mysql_statements import Mysql
 from .postgresql_statements import Postgresql
-from .schema import campaign, claim, counter, pool
+from .schema import campaign, claim, counter, outbox, pool
 from .server_statements import Row, Statements, Taken
 from .servers import SEQ, server_now_ms
 
@@ -121,10 +122,14 @@ class ServerClaims:
             held = record.claim
             if (held.status, "cancel") not in CLAIM_LIFE:
                 return (held if held.status not in LIVE else REDEEMED), []
+            now_ms = self._now_ms(connection)
             connection.execute(
                 sa.update(claim)
                 .where(claim.c.seq == held.seq)
-                .values(status=Status.CANCELLED, ordinal=-held.seq, ended_at=self._now_ms(connection))
+                .values(status=Status.CANCELLED, ordinal=-held.seq, ended_at=now_ms)
+            )
+            connection.execute(
+                sa.insert(outbox).values(at=now_ms, kind=EventKind.CANCELLED, first_seq=held.seq, last_seq=held.seq)
             )
             connection.execute(
                 sa.update(pool)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import sqlalchemy as sa
 
 from ...domain.claim import ClaimRequest
+from ...domain.event import EventKind
 
 
 class Row(NamedTuple):
@@ -56,7 +57,7 @@ class Statements(Protocol):
         ...
 
     def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
-        """Insert the claims, count them, take the units; how many pools had that many left, and gave them."""
+        """Insert the claims, count them, tell of them, take the units; how many pools had that many, and gave them."""
         ...
 
     def records(self, connection: sa.Connection, campaign_id: int, persons: Sequence[bytes]) -> Sequence[Any]:
@@ -65,6 +66,8 @@ class Statements(Protocol):
 
 
 COLUMNS = ", ".join(Row._fields)
+ANNOUNCE = f"INSERT INTO outbox (at, kind, first_seq, last_seq) VALUES (%s, '{EventKind.CONFIRMED}', %s, %s)"  # noqa: S608 -- of a constant
+"""What others are to be told of a batch: when its claims were made, the first of them, the last of them."""
 RECORD = (
     "claim.campaign_id, claim.person, claim.id, claim.seq, pool.code AS pool_code, claim.ordinal, claim.status,"
     " claim.code, claim.created_at, claim.pool_id, claim.key_digest, claim.body_digest"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ...domain.allocation import PersonKey, Record, Rules, allocate
 from ...domain.campaign import NO_POOL, Control
 from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, Status
+from ...domain.event import EventKind
 from ...domain.naming import ENTROPY_PER_CLAIM, ClaimNames
 from ...domain.outcome import REDEEMED, UNKNOWN_CLAIM, Refusal
 from ...ports.clock import Clock
@@ -39,6 +40,7 @@ _RECORDS = (
     " ORDER BY claim.seq"
 )
 _TAKE = "UPDATE pool SET remaining = remaining - ?1, version = version + 1 WHERE id = ?2 AND remaining >= ?1"
+_ANNOUNCE = "INSERT INTO outbox (at, kind, first_seq, last_seq) VALUES (?, ?, ?, ?)"
 _PARAMETERS_MAX = 500
 """Ids in one IN list; well below SQLite's limit of 32,766 parameters, and batches are smaller."""
 
@@ -74,26 +76,26 @@ class _Minter:
 
     def __init__(self, count: int, last_seq: int, now_ms: int, entropy: Entropy, codes: dict[int, str]) -> None:
         self.count = 0
+        self.first_seq = last_seq + 1
+        self.now_ms = now_ms
         self._rows: list[_Row] = []
         self._keyed_rows: list[_KeyedRow] = []
-        self._first_seq = last_seq + 1
-        self._now_ms = now_ms
         self._names = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM * count), count, last_seq + 1)
         self._codes = codes
 
     def __call__(self, request: ClaimRequest, ordinal: int) -> Claim:
         index = self.count
         self.count = index + 1
-        seq = self._first_seq + index
+        seq = self.first_seq + index
         id_ = self._names.id_of(index)
         code = self._names.code_of(index)
         pool_id = request.pool_id
-        row = (seq, id_, request.campaign_id, pool_id, bytearray(request.person), ordinal, code, self._now_ms)
+        row = (seq, id_, request.campaign_id, pool_id, bytearray(request.person), ordinal, code, self.now_ms)
         if request.key_digest is None or request.body_digest is None:
             self._rows.append(row)
         else:
             self._keyed_rows.append((*row, bytearray(request.key_digest), bytearray(request.body_digest)))
-        return Claim(id_, seq, self._codes[pool_id], ordinal, Status.CONFIRMED, code, self._now_ms)
+        return Claim(id_, seq, self._codes[pool_id], ordinal, Status.CONFIRMED, code, self.now_ms)
 
     def insert(self, connection: sqlite3.Connection) -> None:
         if self._rows:
@@ -141,13 +143,21 @@ class SqliteClaims:
     def _write(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
         with immediate(self._connection, self._path):
             decision = self._decide(batch, fresh)
-            decision.minted.insert(self._connection)
+            minted = decision.minted
+            minted.insert(self._connection)
+            if minted.count:
+                last_seq = minted.first_seq + minted.count - 1
+                self._announce(EventKind.CONFIRMED, minted.first_seq, last_seq, minted.now_ms)
             if decision.taken:
                 updated = self._connection.executemany(_TAKE, decision.taken).rowcount
                 if updated != len(decision.taken):
                     raise sqlite3.IntegrityError("stock changed inside the transaction")
         self._granting = bool(decision.minted.count)
         return BatchResult(decision.decisions, decision.stock)
+
+    def _announce(self, kind: EventKind, first_seq: int, last_seq: int, at_ms: int) -> None:
+        """Write what others are to be told, in the transaction that it tells of."""
+        self._connection.execute(_ANNOUNCE, (at_ms, kind, first_seq, last_seq))
 
     def _decide(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> _Decision:
         held = self._held(request for request, is_fresh in zip(batch, fresh, strict=True) if not is_fresh)
@@ -196,10 +206,12 @@ class SqliteClaims:
             claim = record.claim
             if (claim.status, "cancel") not in CLAIM_LIFE:
                 return (claim if claim.status not in LIVE else REDEEMED), []
+            now_ms = self._clock.now_ms()
             self._connection.execute(
                 "UPDATE claim SET status = ?, ordinal = -seq, ended_at = ? WHERE seq = ?",
-                (Status.CANCELLED, self._clock.now_ms(), claim.seq),
+                (Status.CANCELLED, now_ms, claim.seq),
             )
+            self._announce(EventKind.CANCELLED, claim.seq, claim.seq, now_ms)
             remaining, version = self._connection.execute(
                 "UPDATE pool SET remaining = remaining + 1, version = version + 1 WHERE id = ?"
                 " RETURNING remaining, version",

@@ -1,0 +1,110 @@
+"""Whom events are told to, out of the settings.
+
+The HTTP client takes a fifth of a second to import, and a Headgate without webhooks does without it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..ports.destination import Destination
+from ..services.relaying import Relay, Tenure
+from ..services.relays import Relays
+from ..settings import Settings, SettingsError
+from ..storage.sql.engine import open_engine
+from ..storage.sql.outbox import SqlOutbox
+from .gate import gate_address
+from .ledger import CLOCK, ENTROPY, Place
+
+STREAM = "stream"
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 -- what a secret begins with
+SECRET_BYTES = range(24, 65)
+"""As https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md has it."""
+
+SECRETS_MAX = 4
+"""Of one webhook: that of today, and those that it changes from and to."""
+
+
+def destination_names(settings: Settings) -> list[str]:
+    """As the ledger knows them."""
+    names = [f"webhook:{name}" for name in settings.events.webhooks]
+    return [*names, STREAM] if settings.events.stream else names
+
+
+def open_relays(settings: Settings, place: Place) -> Relays:
+    """Raises SettingsError where a webhook's secret cannot be used."""
+    tenure = Tenure(time.monotonic)
+    relays = [
+        # A way to the ledger of its own, so that relays keep neither each other waiting nor the keeper.
+        Relay(SqlOutbox(open_engine(place)), destination, tenure, ENTROPY)
+        for destination in _open_destinations(settings)
+    ]
+    return Relays(SqlOutbox(open_engine(place)), relays, tenure, CLOCK)
+
+
+def _open_destinations(settings: Settings) -> list[Destination]:
+    opened: list[Destination] = []
+    if settings.events.webhooks:
+        from ..messaging.webhooks import Webhook  # noqa: PLC0415 -- see above
+
+        opened += [
+            Webhook(name, webhook.url, _secrets(name, webhook.secret_file), CLOCK)
+            for name, webhook in settings.events.webhooks.items()
+        ]
+    address = gate_address(settings)
+    if settings.events.stream and address is not None:
+        from ..storage.redis.stream import RedisStream  # noqa: PLC0415 -- as for the gate
+
+        opened.append(RedisStream(address))
+    return opened
+
+
+def check_events(settings: Settings) -> str:
+    """What was found; raises SettingsError where a webhook cannot be used as it is set."""
+    found = []
+    for name, webhook in settings.events.webhooks.items():
+        parts = urlsplit(webhook.url)
+        signed = "signed" if _secrets(name, webhook.secret_file) else "not signed"
+        found.append(f"webhook {name} at {parts.scheme}://{parts.netloc}, {signed}")
+    if settings.events.stream:
+        found.append(f"a stream at {gate_address(settings)}")
+    return "; ".join(found) or "told to nobody"
+
+
+def _secrets(name: str, secret_file: str) -> list[bytes]:
+    """What requests are signed by, each on a line; raises SettingsError, which shows none of them."""
+    if not secret_file:
+        return []
+    path = Path(secret_file)
+    setting = f"events.webhooks.{name}.secret_file is {secret_file!r}"
+    try:
+        mode = path.stat().st_mode & 0o777
+        found = path.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no text in ASCII"
+        raise SettingsError(f"{setting}, which cannot be read ({said}); check its path and permissions") from error
+    if mode & 0o077:
+        raise SettingsError(f"{setting}, which others can read (mode {mode:03o}): chmod 600 {path}")
+    if not 1 <= len(found) <= SECRETS_MAX:
+        raise SettingsError(f"{setting}, which holds {len(found)} secrets; give one, or up to {SECRETS_MAX}")
+    secrets = [_secret(text) for text in found]
+    if not all(secrets):
+        raise SettingsError(
+            f"{setting}, whose secret {secrets.index(b'') + 1} is no {SECRET_PREFIX} with {SECRET_BYTES[0]} to "
+            f'{SECRET_BYTES[-1]} bytes in base 64; make one with: echo "{SECRET_PREFIX}$(openssl rand -base64 32)"'
+        )
+    return secrets
+
+
+def _secret(text: str) -> bytes:
+    """Empty where it is none."""
+    try:
+        secret = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error:
+        return b""
+    return secret if text.startswith(SECRET_PREFIX) and len(secret) in SECRET_BYTES else b""

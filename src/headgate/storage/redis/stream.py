@@ -1,0 +1,90 @@
+"""Events on a Redis or Valkey stream; see `headgate.ports.destination.Destination`.
+
+An entry's id is the event's position, and the server takes none that is not above the last one.  So the stream
+itself says how far it has come, also after it was erased, or its replica took over without the last entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import redis.exceptions
+
+from ...domain.event import BEGINNING, Event, Position
+from ...ports.destination import NotDelivered, Place
+from ...ports.gate import GateAway
+from ...services.event_documents import document
+from .address import GateAddress
+from .client import Client, Door, Script
+
+KEY = "headgate:{events}"
+
+EVENTS_MAX = 250_000
+"""What the stream keeps, some 60 MB; whoever reads it may be that far behind."""
+
+PAGE = 250
+"""Events in one call: less than a millisecond of the server, which does nothing else meanwhile."""
+
+APPEND = Script.named("append.lua")
+
+
+class RedisStream:
+    """Owned by one thread."""
+
+    name = "stream"
+    page = PAGE
+
+    def __init__(self, address: GateAddress) -> None:
+        self._door = Door(address)
+
+    def place(self) -> Place:
+        info = self._ask(_info)
+        if info is None:
+            return Place(BEGINNING, "")
+        position = _position(info["last-generated-id"])
+        last = info["last-entry"]
+        if last is None or _position(last[0]) != position:
+            # It was removed by somebody.
+            return Place(position, "")
+        return Place(position, _event_id(last[1]))
+
+    def deliver(self, after: Position, events: Sequence[Event]) -> bool:
+        arguments: list[Any] = []
+        for event in events:
+            arguments += [str(event.position), msgspec.json.encode(document(event))]
+        try:
+            return bool(self._door.run(APPEND, KEY, str(after), EVENTS_MAX, *arguments))
+        except GateAway as error:
+            raise NotDelivered(str(error)) from error
+
+    def close(self) -> None:
+        self._door.close()
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            return self._door.call(question)
+        except GateAway as error:
+            raise NotDelivered(str(error)) from error
+
+
+def _info(client: Client) -> Any:
+    try:
+        return client.xinfo_stream(KEY)
+    except redis.exceptions.ResponseError as error:
+        if "no such key" in str(error):
+            return None
+        raise
+
+
+def _position(entry_id: bytes) -> Position:
+    return Position(*map(int, entry_id.split(b"-")))
+
+
+def _event_id(fields: dict[bytes, bytes]) -> str:
+    """Empty where the entry is none of ours."""
+    try:
+        return str(msgspec.json.decode(fields.get(b"event", b""))["id"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return ""
