@@ -30,6 +30,7 @@ PLANTED: list[tuple[str, dict[str, str]]] = [
     ("ports-bring-time-and-chance", {"services/planted.py": "import random"}),
     ("ports-bring-time-and-chance", {"ports/planted.py": "import sqlite3"}),
     ("light-participant-plane", {"participant/planted.py": "import litestar"}),
+    ("independent-judge", {"lab/judge/planted.py": "import headgate.domain.allocation"}),
     (
         "acyclic",
         {
