@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from headgate.domain.campaign import Control
+from headgate.domain.campaign import Control, Mode
 from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
 from headgate.domain.outcome import (
@@ -113,6 +113,15 @@ def test_a_batch_takes_exactly_what_there_is(house: House) -> None:
     assert [(stock.remaining, stock.version) for stock in result.stock] == [(0, 2)]
     tally = house.campaigns.tally("masks")
     assert (tally.confirmed, tally.available, tally.ok) == (2, 5, True)
+
+
+def test_a_campaign_is_kept_as_it_was_defined(house: House) -> None:
+    definition = CampaignDefinition(
+        "lamps", {"en": "Lamps"}, at(NOON_MS), at(NOON_MS + 1), mode=Mode.QUEUED, pools=[PoolDefinition("a", 1)]
+    )
+    made = house.campaigns.create(definition, actor="test")
+    assert (made.mode, house.campaigns.campaign("masks").mode) == (Mode.QUEUED, Mode.IMMEDIATE)
+    assert house.campaigns.campaign("lamps") == made
 
 
 def test_claims_are_numbered_as_they_are_committed_over_all_campaigns(house: House) -> None:
@@ -375,6 +384,7 @@ def test_a_filled_ledger_of_the_first_schema_goes_on_where_it_was(place: Path | 
     assert claim_of(first).seq == 3
     assert claim_of(again).code == "000002-AAAAAA"
     assert house.campaigns.tally("old").ok
+    assert house.campaigns.campaign("old").mode is Mode.IMMEDIATE
     house.close()
 
 

@@ -119,6 +119,7 @@ def _summary(campaign: Campaign, available: int) -> dict[str, str | int | bool |
         "per_person": campaign.per_person,
         "rehearsal": campaign.rehearsal,
         "verification": campaign.verification,
+        "mode": campaign.mode,
         "capacity": campaign.capacity,
         "available": available,
         "version": campaign.version,
