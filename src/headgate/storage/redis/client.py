@@ -80,7 +80,7 @@ async def close_async(client: AsyncClient) -> None:
 
 
 async def open_async(address: GateAddress) -> AsyncClient:
-    """The same for an event loop."""
+    """The same for an event loop; a server has answered."""
     options = {**_options(address), "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)}
     if address.kind == CLUSTER:
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
@@ -98,7 +98,14 @@ async def open_async(address: GateAddress) -> AsyncClient:
         sentinels = redis.asyncio.sentinel.Sentinel(
             address.hosts, socket_timeout=ANSWER_S, socket_connect_timeout=CONNECT_S
         )
-        master: redis.asyncio.Redis = sentinels.master_for(address.service, max_connections=CONNECTIONS_MAX, **options)
-        return master
-    ((host, port),) = address.hosts
-    return redis.asyncio.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
+        client: redis.asyncio.Redis = sentinels.master_for(address.service, max_connections=CONNECTIONS_MAX, **options)
+    else:
+        ((host, port),) = address.hosts
+        client = redis.asyncio.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
+    try:
+        # So that whoever is told of a failure here knows that nothing of theirs was sent.
+        await client.ping()
+    except BaseException:
+        await close_async(client)
+        raise
+    return client
