@@ -12,6 +12,7 @@ from tests.participant.pages_samples import CENTRAL, NORTH, pharmacy_pools, samp
 from tests.shared_data import naughty_strings
 
 LANGUAGES = ("en", "zh")
+REFUSING = sorted(set(Outcome) - {Outcome.CONFIRMED, Outcome.CANCELLED, Outcome.PENDING})
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_what_a_search_found_can_be_chosen_without_a_script(pages: Pages) -> Non
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("outcome", [name for name in Outcome if name not in (Outcome.CONFIRMED, Outcome.CANCELLED)])
+@pytest.mark.parametrize("outcome", REFUSING)
 def test_a_refusal_is_told_in_words_of_its_own(pages: Pages, outcome: Outcome, language: str) -> None:
     page = Page(pages.campaign(sample_view(), language=language, refusal=Refusal(outcome, "English detail.")))
     (alert,) = page.shown("p", role="alert")

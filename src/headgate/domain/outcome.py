@@ -16,6 +16,7 @@ class Outcome(StrEnum):
 
     CONFIRMED = "confirmed"
     CANCELLED = "cancelled"
+    PENDING = "pending"
 
     NOT_OPEN = "not_open"
     CLOSED = "closed"
@@ -70,6 +71,15 @@ OVERLOADED = Refusal(Outcome.OVERLOADED, "Too many requests are in progress; ple
 STORE_UNAVAILABLE = Refusal(
     Outcome.OVERLOADED,
     "The ledger cannot take claims right now; nothing was taken, please try again.",
+    reason="store_unavailable",
+    retry_after_s=2,
+)
+QUEUE_FULL = Refusal(
+    Outcome.OVERLOADED, "Too many requests wait for their decision; please try again.", retry_after_s=5
+)
+QUEUE_UNAVAILABLE = Refusal(
+    Outcome.OVERLOADED,
+    "Requests cannot wait for their decision right now; nothing was taken, please try again.",
     reason="store_unavailable",
     retry_after_s=2,
 )

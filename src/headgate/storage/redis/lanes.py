@@ -29,6 +29,7 @@ WAITING_MAX = 16_384
 """Requests of one lane that wait for a call, as many as a worker has connections."""
 
 # What is said before anything was done: the server's word that it does nothing now, or ours that nothing was sent.
+# A connection that broke is neither, whenever it did.
 _NOT_DONE = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.BusyLoadingError,
@@ -120,7 +121,7 @@ class Lanes(Generic[Item, Result]):
             if self._loop.time() >= self._away_until + AWAY_S:
                 _log.error(self._event, gate=str(self._address), error=str(error), kind=type(error).__name__)
             self._away_until = self._loop.time() + AWAY_S
-            results = self._instead(items, sent and not _nothing_done(error))
+            results = self._instead(items, sent and not isinstance(error, _NOT_DONE))
             await self.close()
         # Not from here, inside a task: whoever is woken may be a task too.
         self._loop.call_soon(self._settle, lane, batch, results)
@@ -144,12 +145,6 @@ class Lanes(Generic[Item, Result]):
         client, self._client = self._client, None
         if client is not None:
             await close_async(client)
-
-
-def _nothing_done(error: BaseException) -> bool:
-    """Whether a call that failed cannot have been done."""
-    # A connection of the pool that the server had closed is opened again for the call, and may be refused.
-    return isinstance(error, _NOT_DONE) or isinstance(error.__context__, ConnectionRefusedError)
 
 
 class _Lane(Generic[Item, Result]):
