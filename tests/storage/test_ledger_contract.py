@@ -54,10 +54,10 @@ class House:
         self._connected: list[ClaimLedger] = []
         self.claims = self.connect(1)
 
-    def create(self, slug: str, per_person: int = 1) -> object:
+    def create(self, slug: str, per_person: int = 1, mode: Mode = Mode.IMMEDIATE) -> object:
         definition = CampaignDefinition(
             slug, {"en": "Masks", "zh": "免费口罩"}, at(self.clock.ms - 1_000), at(self.clock.ms + 60_000),
-            per_person=per_person, pools=[PoolDefinition("a", 2), PoolDefinition("b", 5)],
+            per_person=per_person, mode=mode, pools=[PoolDefinition("a", 2), PoolDefinition("b", 5)],
         )  # fmt: skip
         return self.campaigns.create(definition, actor="test")
 

@@ -17,6 +17,8 @@ METRICS: dict[str, str] = {
     "headgate_ledger_commit_seconds": "Time of one batch from dispatch to its committed answer (seconds).",
     "headgate_concurrency_limit": "Claims that may be in progress at once, over all workers.",
     "headgate_inflight": "Claims in progress.",
+    "headgate_queue_length": "Requests that wait for a consumer, over all queued campaigns.",
+    "headgate_queue_age_seconds": "How long the first of them has waited (seconds).",
     "headgate_uncounted_requests_total": "Requests let through because the shared limits could not be counted.",
 }
 
@@ -30,6 +32,9 @@ class Telemetry(Protocol):
 
     def claim(self, campaign: str, outcome: str, seconds: float) -> None:
         """A decision about a claim, and with it the request on the route `claims` that asked for it."""
+
+    def decided(self, campaign: str, outcome: str) -> None:
+        """A decision about a claim that was asked for earlier, by another request."""
 
     def gate(self, seconds: float) -> None: ...
 
