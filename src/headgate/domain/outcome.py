@@ -88,6 +88,9 @@ UNKNOWN = Refusal(
     "It is not certain whether this was recorded; ask claims/mine before you try again.",
     retry_after_s=1,
 )
+QUEUE_NOT_READ = Refusal(
+    Outcome.UNKNOWN, "It is not known right now whether a request of yours waits; please ask again.", retry_after_s=2
+)
 UNKNOWN_CAMPAIGN = Refusal(Outcome.UNKNOWN_CAMPAIGN, "There is no campaign of this name.")
 REDEEMED = Refusal(Outcome.REFUSED, "This claim has been redeemed and cannot be given back.", reason="redeemed")
 UNKNOWN_CLAIM = Refusal(Outcome.NOT_FOUND, "This person holds no claim of this id.", reason="unknown_claim")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ..domain.campaign import Campaign, Control
+from ..domain.campaign import Campaign, Control, Mode
 from ..ports.clock import Clock
 from ..ports.gate import Gate
 from ..ports.ledger import CampaignLedger, ClaimLedger, PoolStock
@@ -21,8 +21,9 @@ REFRESH_S = 0.25
 class Entry:
     """A campaign with what the claim path needs at hand."""
 
-    def __init__(self, campaign: Campaign, board: StockBoard) -> None:
+    def __init__(self, campaign: Campaign, board: StockBoard, *, queues: bool) -> None:
         self.campaign = campaign
+        self.queued = queues and campaign.mode is Mode.QUEUED
         self.pool_ids = {pool.code: pool.id for pool in campaign.pools}
         self.publication = Publication(campaign, board)
         self._board = board
@@ -36,6 +37,10 @@ class Entry:
             and campaign.opens_at_ms <= now_ms < campaign.closes_at_ms
             and not self._board.sold_out(campaign.id)
         )
+
+    def has_stock(self, pool_id: int) -> bool:
+        """Whether the pool was not empty when the ledger last spoke of it."""
+        return not self._board.empty(pool_id)
 
 
 class News(msgspec.Struct, frozen=True):
@@ -53,7 +58,9 @@ class News(msgspec.Struct, frozen=True):
 class CampaignBook:
     """Entries by slug, with the gate and the stock board that go with them.  Owned by one event loop."""
 
-    def __init__(self, board: StockBoard, gate: Gate) -> None:
+    def __init__(self, board: StockBoard, gate: Gate, *, queues: bool = False) -> None:
+        """`queues` says whether requests can wait; without, all campaigns are decided at once."""
+        self._queues = queues
         self._board = board
         self._gate = gate
         self._entries: dict[str, Entry] = {}
@@ -82,7 +89,7 @@ class CampaignBook:
             return
         known = self._entries.get(news.campaign.slug)
         if known is None or known.campaign.version < news.campaign.version:
-            entry = Entry(news.campaign, self._board)
+            entry = Entry(news.campaign, self._board, queues=self._queues)
             self._entries[news.campaign.slug] = entry
             self.by_claim_path[f"/api/v1/campaigns/{news.campaign.slug}/claims"] = entry
 
@@ -98,6 +105,8 @@ class Refresher:
         self._clock = clock
         self._exclusive = exclusive
         self._versions: dict[int, int] = {}
+        # Consumers claim for these beside the worker, however exclusive it is.
+        self._queued: set[int] = set()
         # Others have committed something that was not read yet.
         self._behind = False
         self._doubtful: deque[int] = deque()
@@ -109,21 +118,26 @@ class Refresher:
     def look(self) -> list[News]:
         """News since the last look that did not fail.  Raises LedgerError; then the next look finds all of it."""
         versions = dict(self._versions)
+        queued = set(self._queued)
         news = []
         for campaign_id, version in self._claims.versions().items():
             if versions.get(campaign_id) != version:
                 campaign = self._campaigns.campaign_by_id(campaign_id)
                 news.append(self._campaign_news(campaign))
                 versions[campaign_id] = campaign.version
+                if campaign.mode is Mode.QUEUED:
+                    queued.add(campaign_id)
         doubtful = list(self._doubtful)
         news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in doubtful]
-        # A worker that makes all claims learns stock from its own commits.
-        if not self._exclusive:
+        # A worker that makes all claims of a campaign learns stock from its own commits.
+        others = queued if self._exclusive else versions
+        if others:
             self._behind = self._claims.changed() or self._behind
             if self._behind:
-                news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in versions]
+                news += [News(campaign_id, self._claims.stock_of(campaign_id)) for campaign_id in sorted(others)]
         # Only now, when nothing can fail any more, is anything taken as read.
         self._versions = versions
+        self._queued = queued
         self._behind = False
         for _ in doubtful:
             self._doubtful.popleft()
@@ -133,6 +147,7 @@ class Refresher:
         persons = None
         # Only for a gate that can know everybody, and not for a campaign that is over: whoever still
         # asks there is looked up.
-        if self._exclusive and campaign.id not in self._versions and campaign.closes_at_ms > self._clock.now_ms():
+        known = self._exclusive and campaign.mode is not Mode.QUEUED
+        if known and campaign.id not in self._versions and campaign.closes_at_ms > self._clock.now_ms():
             persons = self._claims.persons_of(campaign.id)
         return News(campaign.id, self._claims.stock_of(campaign.id), campaign, persons)
