@@ -86,11 +86,14 @@ class House:
 
     def waiting(self) -> int:
         """Requests that lie in the queues."""
-        return sum(self.store.xlen(key) for key in self.store.keys("headgate:*:queue"))
+        return sum(self.store.xlen(key) for key in self.queues())
 
     def taken(self) -> int:
         """Those of them that a consumer has taken."""
-        return sum(self.store.xpending(key, "consumers")["pending"] for key in self.store.keys("headgate:*:queue"))
+        return sum(self.store.xpending(key, "consumers")["pending"] for key in self.queues())
+
+    def queues(self) -> list[str]:
+        return [key.decode() for key in self.store.scan_iter("headgate:*:queue")]
 
     def mine(self, token: str, node: int = 0, slug: str = SLUG) -> dict[str, Any]:
         path = f"/api/v1/campaigns/{slug}/claims/mine"
