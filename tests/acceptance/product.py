@@ -316,6 +316,7 @@ def campaign_toml(
     rehearsal: bool = False,
     verification: str = "none",
     limits: str = "{}",
+    mode: str = "immediate",
 ) -> str:
     """A campaign file as the contract shows it, open now unless told otherwise."""
     lines = [
@@ -328,6 +329,7 @@ def campaign_toml(
         f"rehearsal = {str(rehearsal).lower()}",
         f'verification = "{verification}"',
         f"limits = {limits}",
+        f'mode = "{mode}"',
     ]
     for code, units in pools:
         lines += [

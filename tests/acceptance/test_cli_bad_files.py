@@ -75,6 +75,8 @@ BROKEN: dict[str, tuple[str | bytes, tuple[str, ...]]] = {
     "per_person huge": (changed("per_person", "99999999999999999999999"), ("per_person",)),
     "rehearsal a string": (changed("rehearsal", '"yes"'), ("rehearsal",)),
     "verification unknown": (changed("verification", '"retina"'), ("retina",)),
+    "mode unknown": (changed("mode", '"later"'), ("mode", "later", "queued")),
+    "mode true": (changed("mode", "true"), ("mode",)),
     "unknown member": (GOOD.replace("kind =", "colour = 'red'\nkind ="), ("colour",)),
     "unknown member of a pool": (GOOD + "shelf = 3\n", ("shelf",)),
     "units negative": (changed("units", "-3"), ("units", "-3")),

@@ -68,6 +68,26 @@ def test_counts_carry_the_labels_of_the_contract(console: Console, run_dir: Path
     assert samples[key("headgate_concurrency_limit")] == 350
 
 
+def test_what_a_consumer_decided_is_a_claim_and_no_request(console: Console, run_dir: Path) -> None:
+    node, consumer = Counters("participant"), Counters("consumer")
+    for _ in range(3):
+        node.claim("lamps", "pending", 0.001)
+    for outcome in ("confirmed", "confirmed", "sold_out"):
+        consumer.decided("lamps", outcome)
+    consumer.gauge("headgate_queue_length", 7)
+    consumer.gauge("headgate_queue_age_seconds", 1.5)
+    count(run_dir, node)
+    count(run_dir, consumer, "consumer-1")
+    samples = scrape(console)
+    decided = {outcome: samples[key("headgate_claims_total", campaign="lamps", outcome=outcome)]
+               for outcome in ("pending", "confirmed", "sold_out")}  # fmt: skip
+    assert decided == {"pending": 3, "confirmed": 2, "sold_out": 1}
+    assert samples[key("headgate_requests_total", plane="participant", route="claims", outcome="pending")] == 3
+    assert not [labels for name, labels in samples if name == "headgate_requests_total" and "consumer" in str(labels)]
+    assert samples[key("headgate_queue_length")] == 7
+    assert samples[key("headgate_queue_age_seconds")] == 1.5
+
+
 def test_histograms_are_cumulated_over_the_buckets_of_the_port(console: Console, run_dir: Path) -> None:
     counters = Counters("participant")
     for seconds in (0.001, 0.002, 0.3, 99.0):

@@ -3,15 +3,18 @@ from __future__ import annotations
 import pytest
 
 from headgate.domain.campaign import Phase
-from headgate.domain.claim import Status
+from headgate.domain.claim import Claim, Status
 from headgate.domain.outcome import LIMIT_REACHED, SOLD_OUT, UNKNOWN_CAMPAIGN, Outcome, Refusal
 from headgate.domain.public import PoolView
-from headgate.participant.pages import Pages, build_assets
+from headgate.participant.pages import REFRESH_S, Pages, build_assets
+from headgate.participant.pages_text import texts
+from headgate.ports.queue import QueueState
 from tests.markup import Page
 from tests.participant.pages_samples import CENTRAL, NORTH, pharmacy_pools, sample_claim, sample_view
 from tests.shared_data import naughty_strings
 
 LANGUAGES = ("en", "zh")
+REFUSING = sorted(set(Outcome) - {Outcome.CONFIRMED, Outcome.CANCELLED, Outcome.PENDING})
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,10 @@ def every_page(pages: Pages, language: str) -> list[bytes]:
     own = [
         pages.claims(sample_view(per_person=9), held, language=language, form_key="k", notice="cancelled")
         for held in (claims, [])
+    ]
+    own += [
+        pages.claims(sample_view(), [], language=language, form_key="", state=state)
+        for state in (QueueState(True), QueueState(False, "sold_out"))
     ]
     message = pages.message(language=language, status=404, refusal=UNKNOWN_CAMPAIGN)
     return [*campaign, searched, *own, message]
@@ -136,7 +143,7 @@ def test_what_a_search_found_can_be_chosen_without_a_script(pages: Pages) -> Non
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("outcome", [name for name in Outcome if name not in (Outcome.CONFIRMED, Outcome.CANCELLED)])
+@pytest.mark.parametrize("outcome", REFUSING)
 def test_a_refusal_is_told_in_words_of_its_own(pages: Pages, outcome: Outcome, language: str) -> None:
     page = Page(pages.campaign(sample_view(), language=language, refusal=Refusal(outcome, "English detail.")))
     (alert,) = page.shown("p", role="alert")
@@ -208,6 +215,43 @@ def test_who_holds_nothing_is_told_so(pages: Pages) -> None:
     page = Page(pages.claims(sample_view(), [], language="zh", form_key="k"))
     assert "本浏览器中没有预约。" in page.one("main").text
     assert page.all("form") == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_who_waits_is_told_so_by_a_page_that_looks_again_by_itself(pages: Pages, language: str) -> None:
+    def page(state: QueueState | None, *held: Claim) -> tuple[Page, bytes]:
+        html = pages.claims(sample_view(per_person=2), held, language=language, form_key="k", state=state)
+        return Page(html), html
+
+    refresh = f'<noscript><meta http-equiv="refresh" content="{REFRESH_S}"></noscript>'.encode()
+    for held in ((), (sample_claim(),)):
+        waiting, html = page(QueueState(True), *held)
+        assert html.count(b"http-equiv") == html.count(refresh) == 1, "a script looks more gently where there is one"
+        (link,) = waiting.all("a", href=f"/c/masks/mine?notice=pending&lang={language}")
+        assert link.text
+        assert len(waiting.all("script")) == 1
+        assert waiting.one("main").attributes["data-slug"] == "masks"
+        assert len(waiting.all("strong")) == len(held), "a claim is shown, whatever else they wait for"
+        assert waiting.all("input", name="key") == [], "one after the other"
+    assert page(QueueState(None), sample_claim())[1].count(refresh) == 1
+    for state in (None, QueueState(False), QueueState(False, "sold_out")):
+        decided, html = page(state, sample_claim())
+        assert b"http-equiv" not in html
+        assert decided.all("script") == []
+        assert len(decided.all("input", name="key")) == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_who_waited_and_was_refused_is_told_why(pages: Pages, language: str) -> None:
+    def told(state: QueueState) -> str:
+        (alert,) = Page(
+            pages.claims(sample_view(), [], language=language, form_key="", state=state)
+        ).shown("p", role="alert")  # fmt: skip
+        return alert.text
+
+    assert told(QueueState(False, "sold_out")) == texts(language)["refusal.sold_out"]
+    assert told(QueueState(False, "invalid", "key_reused")) == texts(language)["refusal.invalid.key_reused"]
+    assert told(QueueState(False, "of_a_newer_program")) == texts(language)["refusal.unexpected"]
 
 
 def test_a_message_has_a_heading_for_its_kind(pages: Pages) -> None:

@@ -26,7 +26,7 @@ def names_in(directory: Path) -> list[str]:
 
 def test_names_carry_the_hash_of_what_is_inside(tmp_path: Path) -> None:
     urls = build_assets(tmp_path / "new" / "assets")
-    assert {"page.css", "page.js", "claim.js", "search.js", "icon.svg"} == set(urls)
+    assert {"page.css", "page.js", "claim.js", "search.js", "waiting.js", "icon.svg"} == set(urls)
     for name, url in urls.items():
         stem, suffix = name.split(".")
         content = (tmp_path / "new" / "assets" / Path(url).name).read_bytes()

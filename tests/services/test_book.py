@@ -6,10 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from headgate.domain.campaign import Campaign, Control, Kind, Pool, Verification
+from headgate.domain.campaign import Campaign, Control, Kind, Mode, Pool, Verification
 from headgate.ports.ledger import LedgerUnavailable, PoolStock
-from headgate.services.book import Ledgers, Refresher
+from headgate.services.book import CampaignBook, Ledgers, Refresher
 from headgate.services.primary_alone import PrimaryAlone
+from headgate.services.stock import StockBoard
+from headgate.storage.memory.gate import MemoryGate
 from tests.fakes import HandClock
 
 NOW_MS = 1_000
@@ -22,6 +24,7 @@ class Ledger:
         self.known = {1: 1, 2: 1}
         self.failing: set[tuple[str, int]] = set()
         self.written = True
+        self.mode = {1: Mode.IMMEDIATE, 2: Mode.IMMEDIATE}
 
     def _ask(self, call: str, campaign_id: int) -> None:
         if (call, campaign_id) in self.failing:
@@ -35,7 +38,7 @@ class Ledger:
         pools = (Pool(campaign_id, "p", {}, 5),)
         return Campaign(
             campaign_id, f"c{campaign_id}", Kind.FIRST_COME, {}, 0, NOW_MS * 2, 0, 1, False, Verification.NONE,
-            Control.ACTIVE, self.known[campaign_id], pools,
+            Control.ACTIVE, self.known[campaign_id], pools, mode=self.mode[campaign_id],
         )  # fmt: skip
 
     def stock_of(self, campaign_id: int) -> list[PoolStock]:
@@ -97,3 +100,36 @@ def test_what_others_wrote_is_read_after_a_failure_although_the_ledger_says_it_o
     ledger.failing = set()
     assert [item.campaign_id for item in refresher.look()] == [1, 2]
     assert refresher.look() == []
+
+
+def test_a_worker_that_makes_all_other_claims_knows_nobody_of_a_queued_campaign_and_reads_its_stock() -> None:
+    ledger = Ledger()
+    ledger.mode[2] = Mode.QUEUED
+    refresher = looking(ledger, exclusive=True)
+    persons = {item.campaign_id: item.persons for item in refresher.look() if item.campaign is not None}
+    assert persons == {1: [b"somebody"], 2: None}, "a consumer may have claimed for anybody"
+    ledger.written = True
+    assert [item.campaign_id for item in refresher.look()] == [2]
+    assert refresher.look() == []
+
+
+def test_a_worker_that_makes_all_claims_does_not_ask_who_else_wrote() -> None:
+    ledger = Ledger()
+    refresher = looking(ledger, exclusive=True)
+    refresher.look()
+    assert refresher.look() == []
+    assert ledger.written, "that was never asked for"
+
+
+@pytest.mark.parametrize(
+    ("mode", "queues", "queued"),
+    [(Mode.QUEUED, True, True), (Mode.QUEUED, False, False), (Mode.IMMEDIATE, True, False)],
+)
+def test_requests_wait_where_the_campaign_says_so_and_they_can(mode: Mode, queues: bool, queued: bool) -> None:
+    ledger, board = Ledger(), StockBoard()
+    ledger.mode[1] = mode
+    book = CampaignBook(board, MemoryGate(board, exclusive=True), queues=queues)
+    book.take_all(looking(ledger, exclusive=True).look())
+    entry = book.get("c1")
+    assert entry is not None
+    assert entry.queued is queued

@@ -46,6 +46,24 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         assert example in line, line
 
 
+@pytest.mark.parametrize("value", ['"later"', '"Queued"', '""', "1", "true", "[]"])
+def test_a_mode_that_there_is_not_is_named_with_one_that_there_is(tmp_path: Path, value: str) -> None:
+    (line,) = said(tmp_path, f'{GOOD}mode = {value}\n[[pools]]\nid = "a"\nunits = 1\n')
+    shown = value.replace('"', "'").replace("true", "True")
+    assert line.startswith(f"mode is {shown}: "), line
+    assert line.endswith('; write for example mode = "queued"'), line
+
+
+@pytest.mark.parametrize(("written", "mode"), [("", "immediate"), ('mode = "immediate"', "immediate"),
+                                               ('mode = "queued"', "queued")])  # fmt: skip
+def test_requests_are_decided_at_once_unless_the_file_says_that_they_wait(
+    tmp_path: Path, written: str, mode: str
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f'{GOOD}{written}\n[[pools]]\nid = "a"\nunits = 1\n', encoding="utf-8")
+    assert read_definition(file).mode == mode
+
+
 @pytest.mark.parametrize("text", ["x = " + "[" * 20_000, "x = " + "9" * 6_000, "x = "], ids=["deep", "long", "broken"])
 def test_what_the_parser_cannot_take_is_no_traceback(tmp_path: Path, text: str) -> None:
     (line,) = said(tmp_path, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,22 +28,36 @@ def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         yield server
 
 
-@pytest.fixture(params=ENGINES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | sa.URL]:
-    """Where a ledger is, before it has any table."""
-    if request.param == "sqlite":
-        yield tmp_path / "ledger.db"
-        return
-    server: Server = request.getfixturevalue(f"{request.param}_server")
-    name = f"t{abs(hash(request.node.nodeid))}"
+@pytest.fixture
+def place_on(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Path | sa.URL]]:
+    """Where a ledger on that engine is, before it has any table."""
+    with contextlib.ExitStack() as stack:
+
+        def place(engine: str) -> Path | sa.URL:
+            if engine == "sqlite":
+                return tmp_path / "ledger.db"
+            server: Server = request.getfixturevalue(f"{engine}_server")
+            return stack.enter_context(_database(server, engine, f"t{abs(hash(request.node.nodeid))}"))
+
+        yield place
+
+
+@contextlib.contextmanager
+def _database(server: Server, engine: str, name: str) -> Iterator[sa.URL]:
     admin = sa.create_engine(server.url, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     yield sa.make_url(server.url).set(database=name)
     with admin.connect() as connection:
-        forced = " WITH (FORCE)" if request.param == "postgresql" else ""
+        forced = " WITH (FORCE)" if engine == "postgresql" else ""
         connection.exec_driver_sql(f"DROP DATABASE {name}{forced}")
     admin.dispose()
+
+
+@pytest.fixture(params=ENGINES)
+def place(request: pytest.FixtureRequest, place_on: Callable[[str], Path | sa.URL]) -> Path | sa.URL:
+    """The same on each engine."""
+    return place_on(request.param)
 
 
 @pytest.fixture(scope="session")

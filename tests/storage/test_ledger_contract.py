@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from headgate.domain.campaign import Control
+from headgate.domain.campaign import Control, Mode
 from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
 from headgate.domain.event import BEGINNING
@@ -56,10 +56,10 @@ class House:
         self._connected: list[ClaimLedger] = []
         self.claims = self.connect(1)
 
-    def create(self, slug: str, per_person: int = 1) -> object:
+    def create(self, slug: str, per_person: int = 1, mode: Mode = Mode.IMMEDIATE) -> object:
         definition = CampaignDefinition(
             slug, {"en": "Masks", "zh": "免费口罩"}, at(self.clock.ms - 1_000), at(self.clock.ms + 60_000),
-            per_person=per_person, pools=[PoolDefinition("a", 2), PoolDefinition("b", 5)],
+            per_person=per_person, mode=mode, pools=[PoolDefinition("a", 2), PoolDefinition("b", 5)],
         )  # fmt: skip
         return self.campaigns.create(definition, actor="test")
 
@@ -115,6 +115,15 @@ def test_a_batch_takes_exactly_what_there_is(house: House) -> None:
     assert [(stock.remaining, stock.version) for stock in result.stock] == [(0, 2)]
     tally = house.campaigns.tally("masks")
     assert (tally.confirmed, tally.available, tally.ok) == (2, 5, True)
+
+
+def test_a_campaign_is_kept_as_it_was_defined(house: House) -> None:
+    definition = CampaignDefinition(
+        "lamps", {"en": "Lamps"}, at(NOON_MS), at(NOON_MS + 1), mode=Mode.QUEUED, pools=[PoolDefinition("a", 1)]
+    )
+    made = house.campaigns.create(definition, actor="test")
+    assert (made.mode, house.campaigns.campaign("masks").mode) == (Mode.QUEUED, Mode.IMMEDIATE)
+    assert house.campaigns.campaign("lamps") == made
 
 
 def test_claims_are_numbered_as_they_are_committed_over_all_campaigns(house: House) -> None:
@@ -381,6 +390,7 @@ def test_a_filled_ledger_of_the_first_schema_goes_on_where_it_was(place: Path | 
     assert house.campaigns.tally("old").ok
     told = SqlOutbox(house.engine).events(BEGINNING, 9)
     assert [event.claim_id for event in told] == [claim_of(first).id], "what was there before is told to nobody"
+    assert house.campaigns.campaign("old").mode is Mode.IMMEDIATE
     house.close()
 
 

@@ -61,7 +61,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def node(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    monkeypatch.setattr("headgate.storage.redis.limiter.AWAY_S", 0.05)
+    monkeypatch.setattr("headgate.storage.redis.lanes.AWAY_S", 0.05)
     made = Node(server.url)
     yield made
     made.close()
@@ -92,7 +92,7 @@ def test_a_call_that_was_not_answered_in_time_is_let_through_and_counts_once(ser
 
 
 def test_a_call_whose_answer_was_lost_is_not_sent_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headgate.storage.redis.limiter.AWAY_S", 0.05)
+    monkeypatch.setattr("headgate.storage.redis.lanes.AWAY_S", 0.05)
     cut = Cut(("127.0.0.1", int(server.url.rpartition(":")[2])), at=re.compile(rb"EVAL"))
     node = Node(f"redis://127.0.0.1:{cut.port}")
     # The script is there from now on, so that the next call is one message.
@@ -140,7 +140,7 @@ def test_a_gate_that_was_never_there_stops_nobody(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_primary_of_a_cluster_dies_and_its_replica_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headgate.storage.redis.limiter.AWAY_S", 0.05)
+    monkeypatch.setattr("headgate.storage.redis.lanes.AWAY_S", 0.05)
     with valkey_cluster(tmp_path) as cluster:
         node = Node(cluster.url)
         assert all(node.ask(address=f"192.0.2.{number}") == 0 for number in range(20))

@@ -19,7 +19,7 @@ PERSON = b"p" * 16
 
 
 def test_limits_and_gate_go_on_with_the_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headgate.storage.redis.limiter.AWAY_S", 0.05)
+    monkeypatch.setattr("headgate.storage.redis.lanes.AWAY_S", 0.05)
     with valkey_sentinel(tmp_path) as watched:
         assert "a call takes" in examine(parse(watched.url))
         node, gate = Node(watched.url), RedisGate(parse(watched.url), lambda: 1)

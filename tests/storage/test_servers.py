@@ -16,7 +16,7 @@ from headgate.ports.ledger import LedgerInDoubt, LedgerUnavailable
 from headgate.storage.sql import postgresql_statements
 from headgate.storage.sql import servers as sql_servers
 from headgate.storage.sql.engine import exists, open_engine, upgrade
-from headgate.storage.sql.server_claims import ServerClaims
+from headgate.storage.sql.server_claims import ServerClaims, claimants_between
 from headgate.storage.sql.servers import server_url
 from tests.fakes import SeededEntropy
 from tests.servers import free_port, postgresql
@@ -243,6 +243,24 @@ def test_claims_are_looked_up_by_key_in_a_table_that_was_never_counted(place: sa
     assert "Index Cond: ((campaign_id = asking.campaign_id)" in plan, plan
     assert "(person = asking.person)" in plan, plan
     assert "Filter" not in plan, plan
+    house.close()
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_who_claimed_last_is_found_without_reading_those_before(place: sa.URL) -> None:
+    house = House(place)
+    house.sql("ALTER TABLE claim SET (autovacuum_enabled = off)")
+    house.sql(
+        "INSERT INTO claim (seq, id, campaign_id, pool_id, person, ordinal, status, code, created_at)"
+        " SELECT number, 'id' || number, 1, 1, decode(lpad(to_hex(number), 32, '0'), 'hex'), 1, 'confirmed',"
+        " 'code' || number, 0 FROM generate_series(1, 3072) AS number"
+    )
+    with house.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        question = claimants_between(1, 3_000, 3_072, 2_000)
+        written = str(question.compile(connection, compile_kwargs={"literal_binds": True}))
+        plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {written}").scalars())
+    assert "Index Cond: ((seq > 3000) AND (seq <= 3072))" in plan, plan
+    assert "claim_place" not in plan, plan
     house.close()
 
 

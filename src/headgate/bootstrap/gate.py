@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,6 +17,7 @@ from sqlalchemy import URL
 from ..ports.gate import GateAway
 from ..ports.ledger import ClaimLedger, DecidingLedger
 from ..ports.limiter import Limiter
+from ..ports.queue import ClaimQueue, WaitingClaims
 from ..ports.shared_gate import SharedGate
 from ..services.following import GateFollower
 from ..services.gated import GatedClaims
@@ -23,7 +25,7 @@ from ..settings import MEMORY_GATE, Settings, SettingsError
 from ..storage.memory.limiter import MappedLimiter
 from ..storage.redis.address import BadGateUrl, GateAddress, parse
 from ..storage.sql.engine import ledger_id, open_engine
-from .ledger import Place
+from .ledger import ENTROPY, Place
 
 _log = structlog.get_logger("headgate")
 
@@ -55,6 +57,29 @@ def behind_gate(claims: ClaimLedger, place: URL, gate_url: str) -> DecidingLedge
     return GatedClaims(claims, _open_gate(parse(gate_url), place), time.monotonic)
 
 
+def open_queue(settings: Settings, loop: asyncio.AbstractEventLoop, place: Place) -> ClaimQueue | None:
+    """Where requests of queued campaigns wait; None where nodes share nothing: then they are decided at once."""
+    address = gate_address(settings)
+    if address is None:
+        return None
+    from ..storage.redis.queue import RedisQueue  # noqa: PLC0415 -- see above
+
+    return RedisQueue(loop, address, partial(_which_ledger, place), ENTROPY)
+
+
+def open_waiting_claims(settings: Settings, place: Place, consumer: str) -> WaitingClaims:
+    """The same queues for the consumer of that name; raises SettingsError where there are none."""
+    address = gate_address(settings)
+    if address is None:
+        raise SettingsError(
+            f"gate.url is {MEMORY_GATE!r}, so nothing waits for a consumer; name the Redis or Valkey that the nodes "
+            "share, for example redis://127.0.0.1:6379"
+        )
+    from ..storage.redis.queue import RedisWaitingClaims  # noqa: PLC0415 -- see above
+
+    return RedisWaitingClaims(address, partial(_which_ledger, place), consumer)
+
+
 def open_follower(settings: Settings, claims: ClaimLedger, place: Place) -> GateFollower | None:
     """Who keeps the shared gate up with the ledger; None where there is none to keep.
 
@@ -69,14 +94,15 @@ def open_follower(settings: Settings, claims: ClaimLedger, place: Place) -> Gate
 def _open_gate(address: GateAddress, place: URL) -> SharedGate:
     from ..storage.redis.gate import RedisGate  # noqa: PLC0415 -- see above
 
-    def which_ledger() -> int:
-        engine = open_engine(place)
-        try:
-            return ledger_id(engine)
-        finally:
-            engine.dispose()
+    return RedisGate(address, partial(_which_ledger, place))
 
-    return RedisGate(address, which_ledger)
+
+def _which_ledger(place: Place) -> int:
+    engine = open_engine(place)
+    try:
+        return ledger_id(engine)
+    finally:
+        engine.dispose()
 
 
 def check_gate(settings: Settings) -> str:

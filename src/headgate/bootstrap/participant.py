@@ -30,6 +30,7 @@ from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import LedgerThread
 from ..services.limits import Limits
 from ..services.processes import die_with_parent, schedule_as_batch
+from ..services.queued import QueuedDesk
 from ..services.sessions import Sessions
 from ..services.stock import StockBoard
 from ..settings import MEMORY_GATE, Settings
@@ -40,7 +41,7 @@ from ..storage.sql.engine import open_engine
 from ..storage.sql.ledger_process import ProcessWriter
 from ..storage.sql.server_claims import ServerClaims
 from . import ledger_writer
-from .gate import open_limiter
+from .gate import open_limiter, open_queue
 from .ledger import CLOCK, ENTROPY, Place, ledger_place, load_key, open_claims, reporter
 from .listening import HEADERS, STOP_WORKERS_S
 from .logs import set_up_logging
@@ -125,11 +126,13 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     primary = Ledgers(SqlCampaigns(engine, CLOCK), open_claims(place))
     sources = open_sources(settings, engine, primary, _read_ledgers, LOOK_PATIENCE_S)
     refresher = Refresher(sources, CLOCK, exclusive=exclusive)
-    book = CampaignBook(board, gate)
+    queue = open_queue(settings, loop, place)
+    book = CampaignBook(board, gate, queues=queue is not None)
     writer = ProcessWriter(loop, *_writer_command(settings, place), _stop_this_process)
     read_thread = LedgerThread(loop, "ledger-read")
     limits = Limits(open_limiter(settings, loop, key, counters.uncounted), settings.limits.per_ip_per_minute)
     desk = ClaimDesk(loop, writer, gate, board, counters, refresher.read_again, _stop_this_process)
+    queued = None if queue is None else QueuedDesk(queue, desk, CLOCK)
 
     report = reporter(settings, "participant", settings.listen)
 
@@ -153,7 +156,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         entropy=ENTROPY,
         book=book,
         desk=desk,
-        form=ClaimForm(desk, gate, limits, counters, key),
+        form=ClaimForm(desk, gate, limits, counters, key, queued),
         sessions=Sessions(key, CLOCK, ENTROPY),
         addresses=ClientAddress(settings.trusted_proxies),
         limits=limits,
@@ -162,6 +165,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         reader=Reader(open_claims(place), read_thread),
         bodies=Bodies(),
         permits=settings.limits.concurrency,
+        queued=queued,
         current=watcher.current,
         close=close,
     )

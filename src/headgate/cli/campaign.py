@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from headgate.domain.campaign import Campaign, phase_of
+from headgate.domain.campaign import Campaign, Mode, phase_of
 from headgate.domain.definition import UNITS_MAX
 from headgate.ports.ledger import ClaimRow
 from headgate.services import operating
 from headgate.services.definitions import Columns, DefinitionError, read_definition
 from headgate.services.publishing import iso
-from headgate.settings import NoLedger
+from headgate.settings import MEMORY_GATE, NoLedger
 
 from .options import COMMON, STDERR, AsJson, CommandError, Common, Slug, actor, now_ms, private, whole
 
@@ -71,6 +71,9 @@ def create(
         raise CommandError(str(error)) from error
     with common.campaigns(create=True) as campaigns:
         campaign = campaigns.create(definition, actor=actor())
+    if campaign.mode is Mode.QUEUED and common.load().gate.url == MEMORY_GATE:
+        note = f"gate.url is {MEMORY_GATE!r} here: nodes that share no Redis or Valkey decide its requests at once"
+        STDERR.print(note, markup=False)
     STDERR.print(f"{_counted(len(campaign.pools), 'pool')}, {_counted(campaign.capacity, 'unit')}", markup=False)
     print(campaign.slug)
 
@@ -119,6 +122,7 @@ def _summary(campaign: Campaign, available: int) -> dict[str, str | int | bool |
         "per_person": campaign.per_person,
         "rehearsal": campaign.rehearsal,
         "verification": campaign.verification,
+        "mode": campaign.mode,
         "capacity": campaign.capacity,
         "available": available,
         "version": campaign.version,

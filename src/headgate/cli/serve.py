@@ -17,13 +17,13 @@ from cyclopts import Parameter
 from headgate.bootstrap.logs import set_up_logging
 from headgate.ports.gate import GateUnusable
 from headgate.services.processes import die_with_parent
-from headgate.settings import Address, Settings
+from headgate.settings import MEMORY_GATE, Address, Settings
 from headgate.supervision import AlreadyRunning, Supervisor, lock
 
 from .examination import port_free
 from .options import COMMON, CommandError, Common
 
-PLANES = ("participant", "console", "keeper")
+PLANES = ("participant", "console", "keeper", "consumer")
 SERVE_LOCK = "serve.lock"
 PARTICIPANT_LOCK = "participant.lock"
 """Held by the one participant plane of a data directory: a gate may refuse by itself only where no other grants."""
@@ -35,7 +35,7 @@ READY_WAIT_S = 30.0
 
 _log = structlog.get_logger("headgate")
 
-PlaneName = Literal["participant", "console", "keeper"]
+PlaneName = Literal["participant", "console", "keeper", "consumer"]
 
 
 def serve(
@@ -48,7 +48,7 @@ def serve(
     supervisor: Annotated[int | None, Parameter(show=False)] = None,
     common: Common = COMMON,
 ) -> None:
-    """Serve participants, the console and the keeper's duties until stopped.
+    """Serve participants, the console, the keeper's duties and what waits in queues until stopped.
 
     Example: `headgate serve --data /var/lib/headgate --listen 0.0.0.0:8000`
     """
@@ -159,7 +159,9 @@ def plane_commands(settings: Settings, common: Common) -> dict[str, Sequence[str
     ]  # fmt: skip
     if common.config is not None:
         base += ["--config", str(common.config)]
-    return {name: [*base, "--plane", name, "--supervisor", str(os.getpid())] for name in PLANES}
+    # Where nodes share nothing, nothing waits for a consumer.
+    planes = [name for name in PLANES if name != "consumer" or settings.gate.url != MEMORY_GATE]
+    return {name: [*base, "--plane", name, "--supervisor", str(os.getpid())] for name in planes}
 
 
 def run_plane(plane: PlaneName, settings: Settings) -> None:
@@ -178,3 +180,7 @@ def run_plane(plane: PlaneName, settings: Settings) -> None:
             from headgate.bootstrap.keeper import run_keeper
 
             run_keeper(settings)
+        case "consumer":
+            from headgate.bootstrap.consumer import run_consumer
+
+            run_consumer(settings)

@@ -23,7 +23,7 @@ _BUCKETS: dict[str, tuple[float, ...]] = {
     "headgate_batch_size": SIZE_BUCKETS,
     "headgate_ledger_commit_seconds": SECONDS_BUCKETS,
 }
-_GAUGES = ("headgate_concurrency_limit", "headgate_inflight")
+_GAUGES = ("headgate_concurrency_limit", "headgate_inflight", "headgate_queue_length", "headgate_queue_age_seconds")
 _COUNTS = ("headgate_uncounted_requests_total",)
 
 

@@ -22,6 +22,15 @@ class Verification(StrEnum):
     PHONE = "phone"
 
 
+class Mode(StrEnum):
+    """How long whoever asks for a claim waits for its decision."""
+
+    IMMEDIATE = "immediate"
+    """The answer to the request is the decision."""
+    QUEUED = "queued"
+    """The answer says that the request waits; the decision is read later."""
+
+
 class Control(StrEnum):
     """What the operator has decided; the clock decides the rest."""
 
@@ -118,6 +127,7 @@ class Campaign(msgspec.Struct, frozen=True):
     version: int
     pools: tuple[Pool, ...]
     limits: CampaignLimits | None = None
+    mode: Mode = Mode.IMMEDIATE
 
     @property
     def capacity(self) -> int:

@@ -60,6 +60,13 @@ class ClaimRequest(msgspec.Struct, frozen=True, gc=False, array_like=True):
     body_digest: bytes | None = None
 
 
+class Queued(msgspec.Struct, frozen=True, gc=False):
+    """A request that waits in a queue: it will be decided, and nobody knows yet how."""
+
+
+QUEUED = Queued()
+
+
 class Granted(msgspec.Struct, frozen=True, gc=False):
     """A committed claim; `repeated` where the person held it before this request."""
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from .campaign import CampaignLimits, Kind, Verification
+from .campaign import CampaignLimits, Kind, Mode, Verification
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 POOL_CODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,62}[A-Za-z0-9])?")
@@ -50,6 +50,7 @@ class CampaignDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     rehearsal: bool = False
     verification: Verification = Verification.NONE
     limits: CampaignLimits | None = None
+    mode: Mode = Mode.IMMEDIATE
     pools: list[PoolDefinition] = []
 
 

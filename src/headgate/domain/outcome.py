@@ -16,6 +16,7 @@ class Outcome(StrEnum):
 
     CONFIRMED = "confirmed"
     CANCELLED = "cancelled"
+    PENDING = "pending"
 
     NOT_OPEN = "not_open"
     CLOSED = "closed"
@@ -73,10 +74,22 @@ STORE_UNAVAILABLE = Refusal(
     reason="store_unavailable",
     retry_after_s=2,
 )
+QUEUE_FULL = Refusal(
+    Outcome.OVERLOADED, "Too many requests wait for their decision; please try again.", retry_after_s=5
+)
+QUEUE_UNAVAILABLE = Refusal(
+    Outcome.OVERLOADED,
+    "Requests cannot wait for their decision right now; nothing was taken, please try again.",
+    reason="store_unavailable",
+    retry_after_s=2,
+)
 UNKNOWN = Refusal(
     Outcome.UNKNOWN,
     "It is not certain whether this was recorded; ask claims/mine before you try again.",
     retry_after_s=1,
+)
+QUEUE_NOT_READ = Refusal(
+    Outcome.UNKNOWN, "It is not known right now whether a request of yours waits; please ask again.", retry_after_s=2
 )
 UNKNOWN_CAMPAIGN = Refusal(Outcome.UNKNOWN_CAMPAIGN, "There is no campaign of this name.")
 REDEEMED = Refusal(Outcome.REFUSED, "This claim has been redeemed and cannot be given back.", reason="redeemed")

@@ -13,6 +13,7 @@ Headers = list[tuple[str, str]]
 STATUS: dict[Outcome, int] = {
     Outcome.CONFIRMED: 200,
     Outcome.CANCELLED: 200,
+    Outcome.PENDING: 202,
     Outcome.NOT_OPEN: 409,
     Outcome.CLOSED: 409,
     Outcome.PAUSED: 409,

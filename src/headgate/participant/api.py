@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -14,6 +15,7 @@ from ..services.book import Entry
 from ..services.sessions import SESSION_TTL_S
 from .answers import CROSS_SITE, PERSONAL
 from .claims import claim_object
+from .own import look_up
 from .plane import Plane
 from .protocol import RequestHeaders, Responder, Scope
 
@@ -101,9 +103,12 @@ class Api:
         plane = self._plane
         entry = plane.entry(slug)
         session = plane.own_session(scope.headers)
-        with plane.permit():
-            claims = await plane.reader.claims_of(entry.campaign.id, session.person)
-        return Answer(200, PERSONAL, _encode({"claims": [claim_object(claim) for claim in claims]}))
+        own = await look_up(plane, entry, session.person)
+        body: dict[str, Any] = {"claims": [claim_object(claim) for claim in own.claims]}
+        if own.state is not None and own.state.pending is not None:
+            body["pending"] = own.state.pending
+            body |= {name: said for name in ("outcome", "reason") if (said := getattr(own.state, name))}
+        return Answer(200, PERSONAL, _encode(body))
 
     async def cancel(self, scope: Scope, _responder: Responder, slug: str, rest: str) -> Answer:
         plane = self._plane

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from ..domain.claim import Granted
+from ..domain.claim import QUEUED, Granted
 from ..domain.outcome import NO_SESSION, OVERLOADED, Refusal
 from ..http.bearer import bearer_token
 from ..http.bodies import BODY_MAX_BYTES, Arriving
@@ -19,15 +19,25 @@ from ..http.problem import Answer, problem
 from ..http.safety import cross_site
 from ..ports.pending import Pending
 from ..services.book import Entry
-from ..services.claiming import Decision
 from ..services.sessions import Session
 from .answers import CROSS_SITE, PERSONAL, failure, too_many
-from .claims import BAD_KEY, BAD_MEDIA_TYPE, TimeText, granted_body, is_json, parse_claim, usable_key
+from .claims import (
+    BAD_KEY,
+    BAD_MEDIA_TYPE,
+    TimeText,
+    ToCome,
+    Told,
+    granted_body,
+    is_json,
+    parse_claim,
+    usable_key,
+)
 from .plane import Plane
 from .protocol import RequestHeaders, Responder, Scope
 
 _OVERLOADED = problem(OVERLOADED)
 _NO_SESSION = problem(NO_SESSION)
+_PENDING = Answer(202, PERSONAL, b'{"outcome":"pending"}', "pending")
 
 
 class ClaimRoute:
@@ -92,9 +102,7 @@ class ClaimRoute:
             refusal = BAD_MEDIA_TYPE
         return session if refusal is None else problem(refusal)
 
-    def ask(
-        self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, session: Session
-    ) -> Decision | Pending[Decision]:
+    def ask(self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, session: Session) -> Told | ToCome:
         """The decision on a claim of somebody who was admitted; who waits for one to come holds a permit."""
         if isinstance(content, Refusal):
             return content
@@ -172,21 +180,23 @@ class _Asking(Arrival):
         except Exception as error:  # noqa: BLE001 -- as above
             self.respond(problem(failure(error, "claims")))
 
-    def _decided(self, pending: Pending[Decision]) -> None:
+    def _decided(self, pending: ToCome) -> None:
         self._route.plane.progress -= 1
         try:
             self.answer(pending.result())
         except Exception as error:  # noqa: BLE001 -- as above, for the others of its batch
             self.respond(problem(failure(error, "claims")))
 
-    def answer(self, decision: Decision) -> None:
+    def answer(self, decision: Told) -> None:
         if type(decision) is Granted:
             status, outcome = (200, "repeated") if decision.repeated else (201, "confirmed")
             body = granted_body(decision.claim, self._route.time_text)
             self._responder.response_bytes(status, PERSONAL, body)
             self._count(outcome)
+        elif decision is QUEUED:
+            self.respond(_PENDING)
         else:
-            assert isinstance(decision, Refusal), "a decision is a yes or a no"
+            assert isinstance(decision, Refusal), "what is no yes and does not wait is a no"
             self.respond(problem(decision))
 
     def respond(self, answer: Answer) -> None:

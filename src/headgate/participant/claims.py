@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ..domain.campaign import NO_POOL, REFUSAL_OF_PHASE, Campaign, Phase, Verification
-from ..domain.claim import Claim, ClaimRequest
+from ..domain.claim import Claim, ClaimRequest, Queued
 from ..domain.outcome import (
     NOT_VERIFIED,
     SYNTHETIC,
@@ -21,11 +21,13 @@ from ..domain.outcome import (
 from ..http.bodies import media_type
 from ..ports.gate import Admission, Gate
 from ..ports.pending import Pending
+from ..ports.queue import Enqueued
 from ..ports.telemetry import Telemetry
 from ..services.book import Entry
 from ..services.claiming import ClaimDesk, Decision
 from ..services.limits import Limits
 from ..services.publishing import iso
+from ..services.queued import QueuedDesk
 from ..services.sessions import Session
 from .answers import OF_CAMPAIGN, failure, too_many
 
@@ -40,6 +42,12 @@ BAD_MEDIA_TYPE = Refusal(Outcome.INVALID, "Send the body as application/json.", 
 BAD_KEY = Refusal(
     Outcome.INVALID, f"Idempotency-Key has to be 1 to {KEY_CHARS_MAX} printable ASCII characters.", reason="bad_key"
 )
+
+
+Told = Decision | Queued
+"""What a request for a claim comes to."""
+
+ToCome = Pending[Decision] | Pending[Enqueued] | Pending[Told]
 
 
 class ClaimBody(msgspec.Struct):
@@ -78,7 +86,17 @@ class TimeText:
 class ClaimForm:
     """From a session, a pool's name and a key to a decision; shared by the JSON route and the form."""
 
-    def __init__(self, desk: ClaimDesk, gate: Gate, limits: Limits, telemetry: Telemetry, key: bytes) -> None:
+    def __init__(
+        self,
+        desk: ClaimDesk,
+        gate: Gate,
+        limits: Limits,
+        telemetry: Telemetry,
+        key: bytes,
+        queued: QueuedDesk | None = None,
+    ) -> None:
+        """`queued` is the desk of queued campaigns, where requests can wait."""
+        self._queued = queued
         self._limits = limits
         self._telemetry = telemetry
         self._asked = 0
@@ -98,7 +116,7 @@ class ClaimForm:
             return None
         return REFUSAL_OF_PHASE[phase]
 
-    def ask(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Decision | Pending[Decision]:
+    def ask(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Told | ToCome:
         """The decision where it can be made at once, else one to come."""
         device = (body.signals or {}).get("device")
         waiting = self._limits.claim(entry.campaign, session.person, device if isinstance(device, str) else None)
@@ -108,13 +126,13 @@ class ClaimForm:
 
     def _decide_later(
         self, waiting: Pending[float], entry: Entry, session: Session, key: str | None, body: ClaimBody
-    ) -> Pending[Decision]:
+    ) -> Pending[Told]:
         """Once the limits have been counted."""
-        decided: Pending[Decision] = Pending(waiting.get_loop())
+        decided: Pending[Told] = Pending(waiting.get_loop())
 
         def counted(_waiting: Pending[float]) -> None:
             wait_s = waiting.result()
-            decision: Decision | Pending[Decision]
+            decision: Told | ToCome
             try:
                 decision = too_many(wait_s, OF_CAMPAIGN) if wait_s else self._decide(entry, session, key, body)
             except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
@@ -127,7 +145,7 @@ class ClaimForm:
         waiting.add_done_callback(counted)
         return decided
 
-    def _decide(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Decision | Pending[Decision]:
+    def _decide(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Told | ToCome:
         campaign_id = entry.campaign.id
         pool_id = entry.pool_ids.get(body.pool)
         if pool_id is None:
@@ -151,6 +169,9 @@ class ClaimForm:
             request = ClaimRequest(
                 campaign_id, pool_id, session.person, self._digest(key.encode()), self._digest(content)
             )
+        if entry.queued:
+            assert self._queued is not None, "entries are queued only where requests can wait"
+            return self._queued.submit(entry, request)
         return self._desk.submit(request, fresh=admission is Admission.FRESH)
 
     def _digest(self, content: bytes) -> bytes:

@@ -7,7 +7,7 @@ from functools import wraps
 from http import HTTPStatus
 from urllib.parse import parse_qs
 
-from ..domain.claim import LIVE, Granted
+from ..domain.claim import LIVE, Granted, Queued
 from ..domain.outcome import Outcome, Refusal
 from ..http.bodies import media_type
 from ..http.cookies import set_session
@@ -17,6 +17,7 @@ from ..services.book import Entry
 from ..services.sessions import SESSION_TTL_S, Session
 from .api import query_fields, takes_gzip
 from .claims import BAD_KEY, ClaimBody, usable_key
+from .own import NOTHING, Own, look_up
 from .pages import choose_language
 from .plane import Plane, Refused
 from .protocol import Responder, Scope
@@ -36,7 +37,7 @@ PERSONAL: Headers = [*SAFETY, ("cache-control", "no-store")]
 
 QUERY_CHARS_MAX = 100
 FORM_FIELDS_MAX = 20
-NOTICES = ("confirmed", "cancelled")
+NOTICES = ("confirmed", "cancelled", "pending")
 """What the page of one's claims may announce after a form; only words of ours, since they come back in a URL."""
 
 _BAD_FORM = Refusal(Outcome.INVALID, "The form could not be read; please reload the page.", reason="bad_form")
@@ -87,17 +88,17 @@ class Forms:
         entry = plane.entry(slug)
         session = plane.session(scope.headers)
         notice = next((name for name in NOTICES if f"notice={name}" in scope.query_string), None)
-        claims = []
-        if session is not None:
-            with plane.permit():
-                claims = await plane.reader.claims_of(entry.campaign.id, session.person)
+        own = NOTHING if session is None else await look_up(plane, entry, session.person)
+        claims = own.claims
         # Only what this person holds is looked up and shown, so a page of thousands of pools stays small.
         codes = {claim.pool_code for claim in claims}
         pools = tuple(entry.publication.pool(code) for code in codes)
         view = entry.publication.view(plane.clock.now_ms(), pools)
-        live = sum(claim.status in LIVE for claim in claims)
-        key = plane.entropy.token_bytes(12).hex() if live < entry.campaign.per_person else ""
-        return _html(200, PERSONAL, plane.pages.claims(view, claims, language=language, form_key=key, notice=notice))
+        key = plane.entropy.token_bytes(12).hex() if own.live < entry.campaign.per_person else ""
+        page = plane.pages.claims(
+            view, claims, language=language, form_key=key, notice=_notice(notice, entry, own), state=own.state
+        )
+        return _html(200, PERSONAL, page)
 
     @_told_as_page
     async def claim(self, scope: Scope, responder: Responder, slug: str, _rest: str) -> Answer:
@@ -112,13 +113,13 @@ class Forms:
         if session is None:
             session, cookie = self._new_session(scope)
         try:
-            await self._take(scope, responder, entry, session)
+            notice = await self._take(scope, responder, entry, session)
         except Refused as refused:
             return self._refused(entry, language, refused.refusal, cookie)
-        return _see_other(f"/c/{slug}/mine?notice=confirmed", language, scope, cookie)
+        return _see_other(f"/c/{slug}/mine?notice={notice}", language, scope, cookie)
 
-    async def _take(self, scope: Scope, responder: Responder, entry: Entry, session: Session) -> None:
-        """Raises Refused."""
+    async def _take(self, scope: Scope, responder: Responder, entry: Entry, session: Session) -> str:
+        """What to announce; raises Refused."""
         form = self._plane.form
         early = form.refuse_early(entry, session, self._plane.clock.now_ms())
         if early is not None:
@@ -132,9 +133,10 @@ class Forms:
             key = await self._form_key(entry, session, pool)
         with self._plane.permit():
             asked = form.ask(entry, session, key, ClaimBody(pool))
-            decision = asked if isinstance(asked, Granted | Refusal) else await asked
+            decision = asked if isinstance(asked, Granted | Queued | Refusal) else await asked
         if isinstance(decision, Refusal):
             raise Refused(decision)
+        return "pending" if isinstance(decision, Queued) else "confirmed"
 
     async def _form_key(self, entry: Entry, session: Session, pool: str) -> str:
         """The page that everybody gets from caches carries no key of its own, and a repeated click must not take
@@ -208,6 +210,18 @@ class Forms:
         status = status_of(refusal)
         page = self._plane.pages.message(language=language, status=status, refusal=refusal)
         return Answer(status, [*PERSONAL, *_retry_after(refusal)], page, refusal.outcome)
+
+
+def _notice(asked: str | None, entry: Entry, own: Own) -> str | None:
+    """What to announce after a form, where what it asked for may have been decided meanwhile."""
+    if asked != "pending" or not entry.queued or own.state is None:
+        return None if asked == "pending" else asked
+    if own.state.pending is not False or own.state.outcome:
+        return None
+    if not own.live:
+        return "lost"
+    # Of several claims nobody knows here which one was asked for.
+    return "confirmed" if entry.campaign.per_person == 1 else None
 
 
 def _retry_after(refusal: Refusal) -> Headers:

@@ -18,11 +18,15 @@ from ..domain.campaign import Phase
 from ..domain.claim import LIVE, Claim, Status
 from ..domain.outcome import Refusal
 from ..domain.public import CampaignView, PoolView
+from ..ports.queue import QueueState
 from .pages_assets import build_assets
 from .pages_text import LANGUAGES, Written, choose_language, local_moment, moment, refusal_name, texts, window, written
 
 LISTED_MAX = 30
 """A campaign with more pools is searched, and a search shows no more than these."""
+
+REFRESH_S = 3
+"""How soon the page of whoever waits for a decision looks again where there is no script."""
 
 CANCELLABLE = frozenset({Status.HELD, Status.CONFIRMED})
 
@@ -35,6 +39,7 @@ SCRIPT_TEXTS = (
     "choose.no_match",
     "countdown.soon",
     "reserve.another",
+    "reserve.pending",
     "reserve.checking",
     "reserve.sending",
     "reserve.waiting",
@@ -115,19 +120,28 @@ class Pages:
         )
 
     def claims(
-        self, view: CampaignView, claims: Sequence[Claim], *, language: str, form_key: str, notice: str | None = None
+        self,
+        view: CampaignView,
+        claims: Sequence[Claim],
+        *,
+        language: str,
+        form_key: str,
+        notice: str | None = None,
+        state: QueueState | None = None,
     ) -> bytes:
         """The page of one person's claims; personal, so never to be stored by a cache.
 
         `view.pools` need hold only the pools of these claims: another claim from one of them is asked
         for here, with `form_key` as its idempotency key; other pools are a link away.  `notice` is
-        `confirmed` or `cancelled` after such an act.
+        `confirmed` or `cancelled` after such an act, and `lost` where a request that waited is no more.
+        `state` is what the queue says of somebody in a queued campaign.
         """
         labels = {pool.id: pool.label for pool in view.pools}
         like = datetime.fromisoformat(view.opens_at)
         live = sum(claim.status in LIVE for claim in claims)
         held = {claim.pool_code for claim in claims}
-        more = view.phase is Phase.OPEN and live < view.per_person
+        waiting = state is not None and state.pending is not False
+        more = view.phase is Phase.OPEN and live < view.per_person and not waiting
         cards = [
             _Card(
                 id=claim.id,
@@ -143,6 +157,7 @@ class Pages:
         return self._render(
             "claims.html",
             language,
+            slug=view.slug,
             here=f"/c/{view.slug}",
             query="",
             title=written(view.title, language, view.slug),
@@ -152,6 +167,9 @@ class Pages:
             more=more,
             form_key=form_key,
             notice=notice and f"notice.{notice}",
+            waiting=waiting,
+            refresh_s=REFRESH_S,
+            refusal=state and state.outcome and refusal_name(language, state.outcome, state.reason),
         )
 
     def message(self, *, language: str, status: int, refusal: Refusal) -> bytes:

@@ -25,6 +25,7 @@ from ..services.book import CampaignBook, Entry
 from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import Runner
 from ..services.limits import Limits
+from ..services.queued import QueuedDesk
 from ..services.sessions import Session, Sessions
 from .claims import ClaimForm
 from .pages import Pages
@@ -95,6 +96,7 @@ class Plane:
     reader: Reader
     bodies: Bodies
     permits: int
+    queued: QueuedDesk | None
     current: Callable[[], bool]
     close: Callable[[], None]
     progress: int = 0

@@ -19,6 +19,8 @@ METRICS: dict[str, str] = {
     "headgate_inflight": "Claims in progress.",
     "headgate_replica_readers": "Processes of this node that read from a replica; 0: it is left out.",
     "headgate_undelivered_event_age_seconds": "How long the oldest event has waited for a destination (seconds).",
+    "headgate_queue_length": "Requests that wait for a consumer, over all queued campaigns.",
+    "headgate_queue_age_seconds": "How long the first of them has waited (seconds).",
     "headgate_uncounted_requests_total": "Requests let through because the shared limits could not be counted.",
 }
 
@@ -32,6 +34,9 @@ class Telemetry(Protocol):
 
     def claim(self, campaign: str, outcome: str, seconds: float) -> None:
         """A decision about a claim, and with it the request on the route `claims` that asked for it."""
+
+    def decided(self, campaign: str, outcome: str) -> None:
+        """A decision about a claim that was asked for earlier, by another request."""
 
     def gate(self, seconds: float) -> None: ...
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..domain.campaign import Campaign, Control
+from ..domain.campaign import Campaign, Control, Mode
 from ..ports.clock import Clock
 from ..ports.gate import Gate
 from ..ports.ledger import CampaignLedger, ClaimLedger, PoolStock
@@ -23,8 +23,9 @@ REFRESH_S = 0.25
 class Entry:
     """A campaign with what the claim path needs at hand."""
 
-    def __init__(self, campaign: Campaign, board: StockBoard) -> None:
+    def __init__(self, campaign: Campaign, board: StockBoard, *, queues: bool) -> None:
         self.campaign = campaign
+        self.queued = queues and campaign.mode is Mode.QUEUED
         self.pool_ids = {pool.code: pool.id for pool in campaign.pools}
         self.publication = Publication(campaign, board)
         self._board = board
@@ -38,6 +39,10 @@ class Entry:
             and campaign.opens_at_ms <= now_ms < campaign.closes_at_ms
             and not self._board.sold_out(campaign.id)
         )
+
+    def has_stock(self, pool_id: int) -> bool:
+        """Whether the pool was not empty when the ledger last spoke of it."""
+        return not self._board.empty(pool_id)
 
 
 class News(msgspec.Struct, frozen=True):
@@ -55,7 +60,9 @@ class News(msgspec.Struct, frozen=True):
 class CampaignBook:
     """Entries by slug, with the gate and the stock board that go with them.  Owned by one event loop."""
 
-    def __init__(self, board: StockBoard, gate: Gate) -> None:
+    def __init__(self, board: StockBoard, gate: Gate, *, queues: bool = False) -> None:
+        """`queues` says whether requests can wait; without, all campaigns are decided at once."""
+        self._queues = queues
         self._board = board
         self._gate = gate
         self._entries: dict[str, Entry] = {}
@@ -84,7 +91,7 @@ class CampaignBook:
             return
         known = self._entries.get(news.campaign.slug)
         if known is None or known.campaign.version < news.campaign.version:
-            entry = Entry(news.campaign, self._board)
+            entry = Entry(news.campaign, self._board, queues=self._queues)
             self._entries[news.campaign.slug] = entry
             self.by_claim_path[f"/api/v1/campaigns/{news.campaign.slug}/claims"] = entry
 
@@ -94,6 +101,15 @@ class Ledgers(NamedTuple):
 
     campaigns: CampaignLedger
     claims: ClaimLedger
+
+
+class _Looked(NamedTuple):
+    """What was looked at, the versions and queued campaigns known afterwards, and the news."""
+
+    ledgers: Ledgers
+    versions: dict[int, int]
+    queued: set[int]
+    news: list[News]
 
 
 class Refresher:
@@ -111,6 +127,8 @@ class Refresher:
         self._exclusive = exclusive
         self._versions: dict[int, int] = {}
         self._last: Ledgers | None = None
+        # Consumers claim for these beside the worker, however exclusive it is.
+        self._queued: set[int] = set()
         # Others have committed something that was not read yet.
         self._behind = False
         self._doubtful: deque[int] = deque()
@@ -122,40 +140,44 @@ class Refresher:
     def look(self) -> list[News]:
         """News since the last look that did not fail.  Raises LedgerError; then the next look finds all of it."""
         doubtful = list(self._doubtful)
-        ledgers, versions, news = self._sources.read(self._look_at)
+        looked = self._sources.read(self._look_at)
         # A commit that was not answered has happened on the primary, if anywhere.
         settled = self._sources.primary.claims
-        news += [News(campaign_id, settled.stock_of(campaign_id)) for campaign_id in doubtful]
+        news = looked.news + [News(campaign_id, settled.stock_of(campaign_id)) for campaign_id in doubtful]
         # Only now, when nothing can fail any more, is anything taken as read.
-        self._last = ledgers
-        self._versions = versions
+        self._last = looked.ledgers
+        self._versions = looked.versions
+        self._queued = looked.queued
         self._behind = False
         for _ in doubtful:
             self._doubtful.popleft()
         return news
 
-    def _look_at(self, ledgers: Ledgers) -> tuple[Ledgers, dict[int, int], list[News]]:
-        """What was looked at, the versions known afterwards, and the news."""
-        versions = dict(self._versions)
+    def _look_at(self, ledgers: Ledgers) -> _Looked:
+        versions, queued = dict(self._versions), set(self._queued)
         news = []
         for campaign_id, version in ledgers.claims.versions().items():
             if version > versions.get(campaign_id, 0):
                 campaign = ledgers.campaigns.campaign_by_id(campaign_id)
                 news.append(self._campaign_news(ledgers, campaign))
                 versions[campaign_id] = campaign.version
-        # A worker that makes all claims learns stock from its own commits.
-        if not self._exclusive:
+                if campaign.mode is Mode.QUEUED:
+                    queued.add(campaign_id)
+        # A worker that makes all claims of a campaign learns stock from its own commits.
+        others = queued if self._exclusive else versions.keys()
+        if others:
             # Asked in any case, so that it counts from here.
             changed = ledgers.claims.changed()
             self._behind = self._behind or changed or ledgers is not self._last
             if self._behind:
-                news += [News(campaign_id, ledgers.claims.stock_of(campaign_id)) for campaign_id in versions]
-        return ledgers, versions, news
+                news += [News(campaign_id, ledgers.claims.stock_of(campaign_id)) for campaign_id in sorted(others)]
+        return _Looked(ledgers, versions, queued, news)
 
     def _campaign_news(self, ledgers: Ledgers, campaign: Campaign) -> News:
         persons = None
         # Only for a gate that can know everybody, and not for a campaign that is over: whoever still
         # asks there is looked up.
-        if self._exclusive and campaign.id not in self._versions and campaign.closes_at_ms > self._clock.now_ms():
+        known = self._exclusive and campaign.mode is not Mode.QUEUED
+        if known and campaign.id not in self._versions and campaign.closes_at_ms > self._clock.now_ms():
             persons = ledgers.claims.persons_of(campaign.id)
         return News(campaign.id, ledgers.claims.stock_of(campaign.id), campaign, persons)

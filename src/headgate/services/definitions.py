@@ -69,6 +69,7 @@ _EXAMPLES = {
     "rehearsal": "rehearsal = false",
     "verification": 'verification = "none"',
     "limits": "limits = { per_person_per_minute = 30 }",
+    "mode": 'mode = "queued"',
     "pools": '[[pools]] with id = "central" and units = 500',
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...bootstrap.simulated import SqlCampaigns, SqliteClaims, SqlOutbox, open_engine
 from ...domain.campaign import Campaign, Control
-from ...domain.claim import Granted
+from ...domain.claim import Granted, Queued
 from ...domain.outcome import Refusal
 from ...participant.claims import ClaimBody
 from ...ports.gate import GateAway
@@ -258,7 +258,9 @@ class World:
         if early is not None:
             return early
         asked = worker.form.ask(entry, session, key, ClaimBody(pool))
-        return asked if isinstance(asked, Granted | Refusal) else await asked
+        told = asked if isinstance(asked, Granted | Queued | Refusal) else await asked
+        assert not isinstance(told, Queued), "the campaign is immediate"
+        return told
 
     async def _cancel(self, person: bytes, claim_id: str) -> None:
         worker = self.rng.choice(self.workers)

@@ -9,6 +9,7 @@ const form = at("claim"), button = form.querySelector(".go button");
 
 const ANSWER_MS = 15000;  // After this nobody knows what became of a request, so we ask.
 const WAIT_MAX_S = 30;    // Whoever shall wait longer is told so, not kept guessing.
+const LOOK_MAX_S = 5;     // How often whoever waits for a decision looks, in the end.
 const KNOWN_MAX = 100;
 // Answers after which the same request may still succeed, and how often it is made at most.
 const TRIES = { not_open: 3, rate_limited: 6, overloaded: 6, unknown: 6 };
@@ -61,11 +62,30 @@ async function recorded() {
   return claims.find(claim => alive(claim) && claim.pool === intent.pool && !known.includes(claim.id));
 }
 
+// The request waits: its decision is read where one's claims are.
+async function decision() {
+  for (let wait = 1, asked = 0; ; wait = Math.min(wait * 1.5, LOOK_MAX_S)) {
+    await sleep(Math.max(wait, asked) * 1000 * (1 + Math.random() / 2));
+    const mine = await call("GET", `${url}/claims/mine`);
+    asked = mine.wait;
+    if (mine.pending || (!mine.ok && mine.outcome in TRIES)) continue;
+    const here = (mine.claims ?? []).filter(claim => alive(claim) && claim.pool === intent.pool);
+    const claim = here.find(claim => !known.includes(claim.id)) ?? (single ? here[0] : undefined);
+    if (claim) return { claim, status: known.includes(claim.id) ? 200 : 201 };
+    // Neither a claim nor a refusal: the request was lost, and is sent again.
+    return mine.ok && mine.outcome === "unexpected" ? { ...mine, outcome: "unknown" } : mine;
+  }
+}
+
 async function reserve() {
   let anonymous = 0;
   for (let tries = 1; ; tries++) {
     let answer = await signIn();
     if (answer.ok) answer = await call("POST", `${url}/claims`, { body: { pool: intent.pool }, key: intent.key });
+    if (answer.outcome === "pending") {
+      say("progress", text("reserve.pending"));
+      answer = await decision();
+    }
     if (answer.claim) return answer;
     if (answer.outcome === "no_session" && !anonymous++) {
       session = null;

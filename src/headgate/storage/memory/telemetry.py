@@ -28,6 +28,7 @@ class Counters:
         self._plane = plane
         self._requests: dict[tuple[str, str], int] = defaultdict(int)
         self._claims: dict[tuple[str, str], int] = defaultdict(int)
+        self._decided: dict[tuple[str, str], int] = defaultdict(int)
         self._seconds = _Histogram(SECONDS_BUCKETS)
         self._batch_size = _Histogram(SIZE_BUCKETS)
         self._gate_seconds = _Histogram(GATE_BUCKETS)
@@ -43,6 +44,9 @@ class Counters:
     def claim(self, campaign: str, outcome: str, seconds: float) -> None:
         self._claims[campaign, outcome] += 1
         self._seconds.observe(seconds)
+
+    def decided(self, campaign: str, outcome: str) -> None:
+        self._decided[campaign, outcome] += 1
 
     def gate(self, seconds: float) -> None:
         self._gate_seconds.observe(seconds)
@@ -64,14 +68,14 @@ class Counters:
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, ready for JSON; see `headgate.console.metrics` for the reader."""
         # Copied in one step each, because the loop goes on counting while another thread publishes.
-        claims = list(self._claims.items())
+        claims, decided = list(self._claims.items()), list(self._decided.items())
         requests = defaultdict(int, self._requests)
         for (_, outcome), count in claims:
             requests["claims", outcome] += count
         return {
             "plane": self._plane,
             "requests": [[*key, count] for key, count in requests.items()],
-            "claims": [[*key, count] for key, count in claims],
+            "claims": [[*key, count] for key, count in claims + decided],
             "histograms": {
                 "headgate_request_seconds": [self._seconds.counts, self._seconds.total],
                 "headgate_batch_size": [self._batch_size.counts, self._batch_size.total],

@@ -6,10 +6,7 @@ server that moved away, or lost its scripts, answers instead of doing anything i
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -21,7 +18,6 @@ import redis.exceptions
 import redis.retry
 import redis.sentinel
 
-from ...ports.gate import GateAway
 from .address import CLUSTER, SENTINEL, GateAddress
 
 CONNECT_S = 0.5
@@ -64,53 +60,6 @@ def connect(address: GateAddress) -> Client:
     return redis.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
 
 
-class Door:
-    """One thread's way to the server: opened when it is used, and anew after a failure."""
-
-    def __init__(self, address: GateAddress) -> None:
-        self.address = address
-        self._client: Client | None = None
-
-    def call(self, call: Callable[[Client], Any]) -> Any:
-        """Raises GateAway; then what was asked for may have been done."""
-        try:
-            if self._client is None:
-                self._client = connect(self.address)
-            return call(self._client)
-        except AWAY as error:
-            # The next call opens other connections: after a failover they lead somewhere else.
-            self.close()
-            raise GateAway(f"the gate {self.address} cannot be used: {error}") from error
-
-    def run(self, script: Script, key: str, *arguments: Any) -> Any:
-        """Run a script that is about one key; raises GateAway."""
-
-        def run(client: Client) -> Any:
-            try:
-                return client.evalsha(script.sha, 1, key, *arguments)
-            except redis.exceptions.NoScriptError:
-                # Not there yet, or lost in a restart or failover: nothing has been done.
-                return client.eval(script.text, 1, key, *arguments)
-
-        return self.call(run)
-
-    def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            close(client)
-
-
-class Script(NamedTuple):
-    text: str
-    sha: str
-
-    @staticmethod
-    def named(name: str) -> Script:
-        """The script of that file, which lies beside this one."""
-        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
-        return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
 def close(client: Client) -> None:
     """Also the connections to sentinels, which the client of a primary leaves open."""
     client.close()
@@ -132,7 +81,7 @@ async def close_async(client: AsyncClient) -> None:
 
 
 async def open_async(address: GateAddress) -> AsyncClient:
-    """The same for an event loop."""
+    """The same for an event loop; a server has answered."""
     options = {**_options(address), "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0)}
     if address.kind == CLUSTER:
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in address.hosts]
@@ -150,7 +99,14 @@ async def open_async(address: GateAddress) -> AsyncClient:
         sentinels = redis.asyncio.sentinel.Sentinel(
             address.hosts, socket_timeout=ANSWER_S, socket_connect_timeout=CONNECT_S
         )
-        master: redis.asyncio.Redis = sentinels.master_for(address.service, max_connections=CONNECTIONS_MAX, **options)
-        return master
-    ((host, port),) = address.hosts
-    return redis.asyncio.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
+        client: redis.asyncio.Redis = sentinels.master_for(address.service, max_connections=CONNECTIONS_MAX, **options)
+    else:
+        ((host, port),) = address.hosts
+        client = redis.asyncio.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
+    try:
+        # So that whoever is told of a failure here knows that nothing of theirs was sent.
+        await client.ping()
+    except BaseException:
+        await close_async(client)
+        raise
+    return client

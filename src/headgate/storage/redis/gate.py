@@ -11,14 +11,14 @@ from typing import Any
 
 from ...ports.shared_gate import NOWHERE, Seen
 from .address import GateAddress
-from .client import Door, Script
-
-FOLLOW = Script.named("follow.lua")
+from .calls import Calls, campaign_key
+from .scripts import Script
 
 KEPT_MS = 86_400_000
 """A day after the last time that somebody followed a campaign, nothing of it is left."""
 
 _PLACE = "seq"
+_FOLLOW = Script("follow")
 
 
 class RedisGate:
@@ -30,26 +30,30 @@ class RedisGate:
         The ledger is asked for it when it is needed, and what that raises comes out of the call: it may be away
         when a program begins.
         """
-        self._door = Door(address)
+        self._calls = Calls(address)
         self._ledger_id = cache(ledger_id)
 
     def seen(self, campaign_id: int, persons: Sequence[bytes]) -> Seen:
         fields: list[Any] = [_PLACE, *persons]
-        place, *found = self._door.call(lambda client: client.hmget(self._key(campaign_id), fields))
+        key = self._key(campaign_id)
+        place, *found = self._calls.call(lambda client: client.hmget(key, fields))
         return Seen(NOWHERE if place is None else int(place), [value is not None for value in found])
 
     def place(self, campaign_id: int) -> int:
-        found = self._door.call(lambda client: client.hget(self._key(campaign_id), _PLACE))
+        key = self._key(campaign_id)
+        found = self._calls.call(lambda client: client.hget(key, _PLACE))
         return NOWHERE if found is None else int(found)
 
     def follow(self, campaign_id: int, after: int, up_to: int, persons: Sequence[bytes]) -> bool:
-        return bool(self._door.run(FOLLOW, self._key(campaign_id), after, up_to, KEPT_MS, *persons))
+        keys = [self._key(campaign_id)]
+        return bool(self._calls.call(lambda client: _FOLLOW.run(client, keys, [after, up_to, KEPT_MS, *persons])))
 
     def erase(self, campaign_id: int) -> None:
-        self._door.call(lambda client: client.unlink(self._key(campaign_id)))
+        key = self._key(campaign_id)
+        self._calls.call(lambda client: client.unlink(key))
 
     def close(self) -> None:
-        self._door.close()
+        self._calls.close()
 
     def _key(self, campaign_id: int) -> str:
-        return f"headgate:{self._ledger_id():x}:{{campaign:{campaign_id}}}:claimants"
+        return campaign_key(self._ledger_id(), campaign_id, "claimants")

@@ -17,7 +17,9 @@ from ...ports.destination import NotDelivered, Place
 from ...ports.gate import GateAway
 from ...services.event_documents import document
 from .address import GateAddress
-from .client import Client, Door, Script
+from .calls import Calls
+from .client import Client
+from .scripts import Script
 
 KEY = "headgate:{events}"
 
@@ -27,7 +29,7 @@ EVENTS_MAX = 250_000
 PAGE = 250
 """Events in one call: less than a millisecond of the server, which does nothing else meanwhile."""
 
-APPEND = Script.named("append.lua")
+APPEND = Script("append")
 
 
 class RedisStream:
@@ -37,7 +39,7 @@ class RedisStream:
     page = PAGE
 
     def __init__(self, address: GateAddress) -> None:
-        self._door = Door(address)
+        self._calls = Calls(address)
 
     def place(self) -> Place:
         info = self._ask(_info)
@@ -54,17 +56,15 @@ class RedisStream:
         arguments: list[Any] = []
         for event in events:
             arguments += [str(event.position), msgspec.json.encode(document(event))]
-        try:
-            return bool(self._door.run(APPEND, KEY, str(after), EVENTS_MAX, *arguments))
-        except GateAway as error:
-            raise NotDelivered(str(error)) from error
+        given = [str(after), EVENTS_MAX, *arguments]
+        return bool(self._ask(lambda client: APPEND.run(client, [KEY], given)))
 
     def close(self) -> None:
-        self._door.close()
+        self._calls.close()
 
     def _ask(self, question: Any) -> Any:
         try:
-            return self._door.call(question)
+            return self._calls.call(question)
         except GateAway as error:
             raise NotDelivered(str(error)) from error
 

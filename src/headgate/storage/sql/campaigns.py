@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from ...domain.campaign import Campaign, CampaignLimits, Control, Kind, Pool, Verification
+from ...domain.campaign import Campaign, CampaignLimits, Control, Kind, Mode, Pool, Verification
 from ...domain.claim import LIVE
 from ...domain.definition import UNITS_MAX, CampaignDefinition
 from ...ports.clock import Clock
@@ -50,6 +50,7 @@ class SqlCampaigns:
                     version=1,
                     created_at=now_ms,
                     limits=msgspec.to_builtins(definition.limits),
+                    mode=definition.mode,
                 )
             )
             (campaign_id,) = inserted.inserted_primary_key or (0,)
@@ -279,6 +280,7 @@ class SqlCampaigns:
                 version=row.version,
                 pools=tuple(pools[row.id]),
                 limits=None if row.limits is None else msgspec.convert(row.limits, CampaignLimits),
+                mode=Mode(row.mode),
             )
             for row in rows
         ]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from .types import Bytes16, Name, Number, Text
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """The last migration; a test holds it against the migrations themselves."""
 
 METADATA = sa.MetaData()
@@ -31,6 +31,7 @@ campaign = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("limits", sa.JSON(none_as_null=True)),
+    sa.Column("mode", Name, nullable=False, server_default="immediate"),
     sa.CheckConstraint("opens_at < closes_at", name="campaign_window"),
     sa.CheckConstraint("per_person >= 1", name="campaign_per_person"),
 )
