@@ -42,7 +42,7 @@ def test_nothing_is_lost_given_twice_or_left_over_whatever_dies(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("planted", "invariant"), [("commits that nobody waits for", "I3"), ("units lost on their way back", "I5")]
+    ("planted", "invariant"), [("commits that nobody waits for", "I3"), ("winners who are told that they lost", "I4")]
 )
 def test_the_judge_finds_what_was_planted_into_the_nodes(tmp_path: Path, planted: str, invariant: str) -> None:
     report = run(tmp_path, planted)

@@ -51,6 +51,7 @@ campaign_table = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("limits", sa.JSON(none_as_null=True)),
+    sa.Column("mode", sa.Text, nullable=False, server_default="immediate"),
     sa.CheckConstraint("opens_at < closes_at", name="campaign_window"),
     sa.CheckConstraint("per_person >= 1", name="campaign_per_person"),
 )

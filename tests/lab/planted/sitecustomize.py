@@ -9,16 +9,17 @@ if os.environ.get("PLANTED") == "commits that nobody waits for":
 
     servers._POSTGRESQL_OPTIONS["synchronous_commit"] = "off"
 
-if os.environ.get("PLANTED") == "units lost on their way back":
+if os.environ.get("PLANTED") == "winners who are told that they lost":
+    from headgate.domain.claim import Granted
+    from headgate.domain.outcome import SOLD_OUT
+    from headgate.ports.ledger import BatchResult
     from headgate.storage.sql.server_claims import ServerClaims
 
-    cancel = ServerClaims.cancel
+    confirm = ServerClaims.confirm
 
-    def cancel_and_lose(self, campaign_id, person, claim_id):
-        ended, stock = cancel(self, campaign_id, person, claim_id)
-        with self._writing.begin() as connection:
-            for pool in stock:
-                connection.exec_driver_sql("UPDATE pool SET remaining = remaining - 1 WHERE id = %s", (pool.pool_id,))
-        return ended, stock
+    def confirm_and_deny(self, batch, fresh):
+        result = confirm(self, batch, fresh)
+        told = [SOLD_OUT if isinstance(one, Granted) and one.claim.seq % 25 == 0 else one for one in result.decisions]
+        return BatchResult(told, result.stock)
 
-    ServerClaims.cancel = cancel_and_lose
+    ServerClaims.confirm = confirm_and_deny
