@@ -28,7 +28,8 @@ PATIENCE_S = 120.0
 """For how long a person goes on asking; the judge names those who got no answer."""
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 1.5
-TELL_EVERY_S = 0.25
+TELL_EVERY = 0.01
+"""The share of the people after which their number is told, so that moments of a short rush are not passed over."""
 LATE_MAX = 2_000
 """Late-comers to one pool; nobody returns units any more when they come, so that few find one."""
 
@@ -121,6 +122,8 @@ class Crowd:
         self._places = [(host, int(port)) for host, _, port in (node.rpartition(":") for node in plan.nodes)]
         self._idle: dict[tuple[str, int], list[Connection]] = {place: [] for place in self._places}
         self.served = 0
+        with Path(plan.tokens).open(encoding="ascii") as file:
+            self._tell_every = max(1, round(TELL_EVERY * sum(1 for _ in file)))
 
     def _people(self) -> Iterator[Person]:
         with Path(self._plan.tokens).open(encoding="ascii") as file:
@@ -131,6 +134,7 @@ class Crowd:
     async def all_at_once(self) -> None:
         people = self._people()
         await asyncio.gather(*(self._serve(people) for _ in range(self._plan.connections)))
+        self._tell()
 
     async def late_comers(self) -> None:
         people = self._people()
@@ -145,6 +149,12 @@ class Crowd:
         for person in people:
             await self._live(person, person.rng.choices(pools, cum_weights=weights)[0])
             self.served += 1
+            if self.served % self._tell_every == 0:
+                self._tell()
+
+    def _tell(self) -> None:
+        sys.stdout.write(f"{self.served}\n")
+        sys.stdout.flush()
 
     async def _live(self, person: Person, pool: str) -> None:
         """Want a place, perhaps with two requests at once; look afterwards, or give it back."""
@@ -223,23 +233,11 @@ class Crowd:
         return answered
 
 
-async def _tell(crowd: Crowd) -> None:
-    while True:
-        await asyncio.sleep(TELL_EVERY_S)
-        sys.stdout.write(f"{crowd.served}\n")
-        sys.stdout.flush()
-
-
-async def _run(crowd: Crowd, *, late: bool) -> None:
-    telling = asyncio.create_task(_tell(crowd))
-    await (crowd.late_comers() if late else crowd.all_at_once())
-    telling.cancel()
-
-
 def main(arguments: Sequence[str]) -> None:
     plan = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Plan)
     with Path(plan.log).open("wb", buffering=1 << 20) as log:
-        asyncio.run(_run(Crowd(plan, log), late=plan.late))
+        crowd = Crowd(plan, log)
+        asyncio.run(crowd.late_comers() if plan.late else crowd.all_at_once())
 
 
 if __name__ == "__main__":

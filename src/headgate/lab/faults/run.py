@@ -159,8 +159,6 @@ class FaultRun:
             thread.join()
         if failed:
             raise RunFailed(f"a blow could not be struck or healed: {failed[0]!r}") from failed[0]
-        if due:
-            raise RunFailed(f"{len(due)} blows were never struck: the crowd was served before it said so")
         return struck
 
     def _follow(self, plan: Plan, directory: Path, progress: Callable[[int], None]) -> None:
