@@ -12,9 +12,9 @@ def fill(data, slug, count, environment=None):
     """`count` confirmed claims of distinct people, spread over the campaign's pools."""
     settings = load(None, {"data_dir": str(data)}, environment or {})
     with ledger.open_campaigns(settings) as campaigns:
-        campaign = campaigns.campaign(slug)
+        campaign = campaigns.find(slug).campaign
     sessions = Sessions(b"\0" * 32, ledger.CLOCK, ledger.ENTROPY)
-    claims = ledger.open_claims(ledger.ledger_place(settings))
+    claims = ledger.open_claims(ledger.main_place(settings))
     fresh = [True] * BATCH
     made = 0
     while made < count:

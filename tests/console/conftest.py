@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from argon2 import PasswordHasher
@@ -21,6 +21,7 @@ from headgate.console.sessions import SESSION_COOKIE
 from headgate.domain.campaign import Campaign
 from headgate.domain.claim import ClaimRequest, Granted
 from headgate.domain.definition import CampaignDefinition, PoolDefinition
+from headgate.services.campaigns import Campaigns, Home
 from headgate.services.metrics_files import publish
 from headgate.services.operators import Operators
 from headgate.services.primary_alone import PrimaryAlone
@@ -108,14 +109,15 @@ def console_on(ledger: Ledger, run_dir: Path, trusted_proxies: Sequence[str] = (
     counters = Counters("console")
     outbox = SqlOutbox(open_engine(ledger.path))
     return create_app(
-        sources=PrimaryAlone(ledger.campaigns),
+        campaigns=Campaigns({"main": lambda: Home(1, ledger.campaigns, cast("Any", None))}),
+        sources={"main": PrimaryAlone(ledger.campaigns)},
         nodes=ledger.nodes,
         operators=ledger.operators,
         secret=SECRET,
-        run_dir=run_dir,
         clock=ledger.clock,
         measures=Measures(
             telemetry=counters,
+            run_dir=run_dir,
             publish=lambda: publish(run_dir, "console-1", counters.snapshot()),
             event_ages_s=partial(ages_s, outbox, DESTINATIONS, ledger.clock),
         ),

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 from headgate.console.tallies import FRESH_S, Tallies
-from headgate.services.primary_alone import PrimaryAlone
-from headgate.services.reports import Reports
 from tests.console.conftest import PASSWORD, Console, Ledger
 
 WAIT_S = 30
@@ -88,7 +86,7 @@ def test_while_somebody_counts_others_get_the_older_tally(
 ) -> None:
     now = 0.0
     masks = ledger.create()
-    tallies = Tallies(Reports(PrimaryAlone(ledger.campaigns)), ledger.clock, lambda: now)
+    tallies = Tallies(lambda slug: ledger.campaigns.tally(slug=slug), ledger.clock, lambda: now)
     assert tallies.of("masks").tally.available == 7
     ledger.claim(masks, "central")
     now += FRESH_S

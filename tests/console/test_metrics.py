@@ -131,12 +131,12 @@ def test_processes_and_planes_are_added_up_without_a_sample_twice(console: Conso
 
 
 def test_a_replica_has_as_many_readers_as_processes_that_read_from_it(console: Console, run_dir: Path) -> None:
-    for number, in_use in enumerate(({1: True, 2: False}, {1: True, 2: True}, {1: True, 2: False})):
+    for number, in_use in enumerate(({"1": True, "2": False}, {"1": True, "2": True}, {"1": True, "2": False})):
         counters = Counters("participant")
         counters.replicas(in_use)
         count(run_dir, counters, f"participant-{number}")
     counters = Counters("console")
-    counters.replicas({1: True, 2: False})
+    counters.replicas({"1": True, "2": False})
     count(run_dir, counters, "console-2")
     samples = scrape(console)
     assert samples[key("headgate_replica_readers", replica="1")] == 4
@@ -281,7 +281,7 @@ class SlowCounting:
 
 def test_a_tally_is_kept_for_a_second(ledger: Ledger) -> None:
     counting = SlowCounting()
-    tallies = Tallies(counting, ledger.clock, lambda: counting.now)  # type: ignore[arg-type]
+    tallies = Tallies(counting.tally, ledger.clock, lambda: counting.now)
     assert [tallies.of("masks").tally.capacity for _ in range(3)] == [1, 1, 1]
     counting.now += FRESH_S - 0.001
     assert tallies.of("masks").tally.capacity == 1
@@ -292,7 +292,7 @@ def test_a_tally_is_kept_for_a_second(ledger: Ledger) -> None:
 
 def test_a_tally_that_takes_long_is_kept_long(ledger: Ledger) -> None:
     counting = SlowCounting(seconds=2.0)
-    tallies = Tallies(counting, ledger.clock, lambda: counting.now)  # type: ignore[arg-type]
+    tallies = Tallies(counting.tally, ledger.clock, lambda: counting.now)
     tallies.of("masks")
     counting.now += 2.0 / COST_SHARE_MAX - 0.001
     assert tallies.of("masks").tally.capacity == 1
@@ -302,7 +302,7 @@ def test_a_tally_that_takes_long_is_kept_long(ledger: Ledger) -> None:
 
 def test_an_unknown_campaign_has_no_tally_and_blocks_none(ledger: Ledger) -> None:
     counting = SlowCounting()
-    tallies = Tallies(counting, ledger.clock, lambda: counting.now)  # type: ignore[arg-type]
+    tallies = Tallies(counting.tally, ledger.clock, lambda: counting.now)
     for _ in range(2):
         with pytest.raises(UnknownCampaign):
             tallies.of("none")

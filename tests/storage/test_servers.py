@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from headgate.domain.claim import Granted
-from headgate.ports.ledger import LedgerInDoubt, LedgerUnavailable
+from headgate.ports.ledger import LedgerInDoubt, LedgerUnavailable, LedgerUnusable
 from headgate.storage.sql import postgresql_statements
 from headgate.storage.sql import servers as sql_servers
 from headgate.storage.sql.engine import exists, open_engine, upgrade
@@ -186,7 +186,7 @@ def test_a_server_of_an_older_version_is_refused(place: sa.URL, monkeypatch: pyt
     engine = open_engine(place)
     for name in sql_servers.VERSIONS_WANTED:
         monkeypatch.setitem(sql_servers.VERSIONS_WANTED, name, (99,))
-    with pytest.raises(LedgerUnavailable, match="at least 99 is needed"):
+    with pytest.raises(LedgerUnusable, match="at least 99 is needed"):
         upgrade(engine)
     engine.dispose()
 
@@ -194,7 +194,7 @@ def test_a_server_of_an_older_version_is_refused(place: sa.URL, monkeypatch: pyt
 def test_a_server_that_does_not_sync_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
     with postgresql(tmp_path_factory.mktemp("careless"), fsync="off") as server:
         engine = open_engine(sa.make_url(server.url))
-        with pytest.raises(LedgerUnavailable, match="fsync = off: a confirmed claim would be lost"):
+        with pytest.raises(LedgerUnusable, match="fsync = off: a confirmed claim would be lost"):
             upgrade(engine)
         engine.dispose()
 
@@ -206,11 +206,11 @@ def test_a_ledger_that_takes_no_writes_any_more_says_what_it_is(place: sa.URL) -
         connection.exec_driver_sql(f"ALTER DATABASE {place.database} SET default_transaction_read_only = on")
     house.engine.dispose()
     claims = ServerClaims(open_engine(place), house.clock, SeededEntropy())
-    with pytest.raises(LedgerUnavailable, match=r"name the primary in ledger\.url"):
+    with pytest.raises(LedgerUnavailable, match="name the primary instead"):
         claims.confirm([house.request(1)], [True])
     claims.close()
     engine = open_engine(place)
-    with pytest.raises(LedgerUnavailable, match="may be a replica"):
+    with pytest.raises(LedgerUnusable, match="may be a replica"):
         upgrade(engine)
     engine.dispose()
     house.close()

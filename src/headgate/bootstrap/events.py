@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from ..ports.destination import Destination
 from ..services.relaying import Relay, Tenure
 from ..services.relays import Relays
-from ..settings import Settings, SettingsError
+from ..settings import MAIN, Settings, SettingsError
 from ..storage.sql.engine import open_engine
 from ..storage.sql.outbox import SqlOutbox
 from .gate import gate_address
-from .ledger import CLOCK, ENTROPY, Place
+from .ledger import CLOCK, ENTROPY, Shard
 
 STREAM = "stream"
 
@@ -36,18 +36,18 @@ def destination_names(settings: Settings) -> list[str]:
     return [*names, STREAM] if settings.events.stream else names
 
 
-def open_relays(settings: Settings, place: Place) -> Relays:
-    """Raises SettingsError where a webhook's secret cannot be used."""
+def open_relays(settings: Settings, shard: Shard) -> Relays:
+    """For the events of one ledger; raises SettingsError where a webhook's secret cannot be used."""
     tenure = Tenure(time.monotonic)
     relays = [
         # A way to the ledger of its own, so that relays keep neither each other waiting nor the keeper.
-        Relay(SqlOutbox(open_engine(place)), destination, tenure, ENTROPY)
-        for destination in _open_destinations(settings)
+        Relay(SqlOutbox(open_engine(shard.place)), destination, tenure, ENTROPY)
+        for destination in _open_destinations(settings, shard)
     ]
-    return Relays(SqlOutbox(open_engine(place)), relays, tenure, CLOCK)
+    return Relays(SqlOutbox(open_engine(shard.place)), relays, tenure, CLOCK)
 
 
-def _open_destinations(settings: Settings) -> list[Destination]:
+def _open_destinations(settings: Settings, shard: Shard) -> list[Destination]:
     opened: list[Destination] = []
     if settings.events.webhooks:
         from ..messaging.webhooks import Webhook  # noqa: PLC0415 -- see above
@@ -58,9 +58,9 @@ def _open_destinations(settings: Settings) -> list[Destination]:
         ]
     address = gate_address(settings)
     if settings.events.stream and address is not None:
-        from ..storage.redis.stream import RedisStream  # noqa: PLC0415 -- as for the gate
+        from ..storage.redis.stream import KEY, RedisStream, key_of_shard  # noqa: PLC0415 -- as for the gate
 
-        opened.append(RedisStream(address))
+        opened.append(RedisStream(address, KEY if shard.name == MAIN else key_of_shard(shard.name)))
     return opened
 
 

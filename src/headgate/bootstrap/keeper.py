@@ -7,6 +7,7 @@ import secrets
 import signal
 import socket
 import threading
+from functools import partial
 
 from ..keeper.duties import TURN_S, Keeper
 from ..settings import Settings
@@ -14,26 +15,37 @@ from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from .events import open_relays
 from .gate import open_follower
-from .ledger import CLOCK, ledger_place, open_claims, open_leases, reporter
+from .ledger import CLOCK, Shard, all_shards, open_claims, open_leases, reporter
+from .threads import run_beside_each_other
 
 
 def run_keeper(settings: Settings) -> None:
-    """The keeper, until SIGTERM."""
-    place = ledger_place(settings)
-    engine = open_engine(place)
+    """The keeper of every ledger, each with a lease and a thread of its own, until SIGTERM."""
     holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    leases = open_leases(engine, place)
-    claims = open_claims(place)
-    follower = open_follower(settings, claims, place)
-    relays = open_relays(settings, place)
-    keeper = Keeper(SqlCampaigns(engine, CLOCK), claims, leases, CLOCK, settings.public_dir, holder, relays, follower)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     report = reporter(settings, "keeper", "")
+
+    def tell() -> None:
+        while not stopping.is_set():
+            report.tell()
+            stopping.wait(TURN_S)
+
+    keepers = [partial(_keep, settings, shard, holder, stopping) for shard in all_shards(settings)]
+    run_beside_each_other([tell, *keepers], stopping)
+
+
+def _keep(settings: Settings, shard: Shard, holder: str, stopping: threading.Event) -> None:
+    place = shard.place
+    engine = open_engine(place)
+    leases = open_leases(engine, place)
+    claims = open_claims(place)
+    follower = open_follower(settings, claims, place)
+    relays = open_relays(settings, shard)
+    keeper = Keeper(SqlCampaigns(engine, CLOCK), claims, leases, CLOCK, settings.public_dir, holder, relays, follower)
     relays.start()
     while not stopping.is_set():
         keeper.turn()
-        report.tell()
         stopping.wait(TURN_S)
     keeper.stop()

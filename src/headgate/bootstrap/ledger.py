@@ -1,4 +1,4 @@
-"""The data directory, the key and the ledger, for every plane and command."""
+"""The data directory, the key and the ledgers, for every plane and command."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
+import structlog
 from sqlalchemy import URL, Engine
 from sqlalchemy.exc import ArgumentError
 
-from ..ports.ledger import ClaimLedger
+from ..ports.ledger import ClaimLedger, LedgerUnavailable
+from ..services.campaigns import Campaigns, Home
 from ..services.nodes import Reporter, card_of
 from ..services.operators import Operators
 from ..services.sessions import Sessions
-from ..settings import NoLedger, Settings, SettingsError
+from ..settings import MAIN, Ledger, NoLedger, Settings, SettingsError
 from ..storage.sql.campaigns import SqlCampaigns
-from ..storage.sql.engine import exists, make_ledger, open_engine, server_of, upgrade
+from ..storage.sql.engine import exists, ledger_id, make_ledger, open_engine, server_of, upgrade
 from ..storage.sql.integrity import check_file
 from ..storage.sql.leases import SqlLeases
 from ..storage.sql.nodes import SqlNodes
 from ..storage.sql.operators import SqlOperators
+from ..storage.sql.placements import SqlPlacements
 from ..storage.sql.schema import SCHEMA_VERSION
 from ..storage.sql.server_claims import ServerClaims
 from ..storage.sql.servers import server_url
@@ -36,24 +41,44 @@ KEY_BYTES = 32
 CLOCK = SystemClock()
 ENTROPY = SystemEntropy()
 
+_log = structlog.get_logger("headgate")
+
 
 Place = Path | URL
 """Where a ledger is: a SQLite file, or a database on a server."""
 
 
-def ledger_place(settings: Settings) -> Place:
-    """Raises SettingsError."""
-    if settings.ledger_file is not None:
-        return settings.ledger_file
-    return _server_place("ledger.url", settings.ledger.url)
+class Shard(NamedTuple):
+    """A ledger among several, or the only one; replicas are numbered from 1."""
+
+    name: str
+    place: Place
+    replica_places: list[URL]
 
 
-def replica_places(settings: Settings) -> list[URL]:
-    """The servers that follow the ledger's, as they are numbered from 1.  Raises SettingsError."""
-    return [
-        _server_place(f"number {number} of ledger.replica_urls", url)
-        for number, url in enumerate(settings.ledger.replica_urls, 1)
+def all_shards(settings: Settings) -> list[Shard]:
+    """The first is MAIN.  Raises SettingsError."""
+    return [_shard(settings, name, ledger) for name, ledger in settings.ledgers.items()]
+
+
+def _shard(settings: Settings, name: str, ledger: Ledger) -> Shard:
+    setting = "ledger" if name == MAIN else f"shards.{name}"
+    if not ledger.url:
+        place: Place = settings.data / "ledger.db"
+    elif ledger.url.startswith("sqlite:///"):
+        place = Path(ledger.url.removeprefix("sqlite:///"))
+    else:
+        place = _server_place(f"{setting}.url", ledger.url)
+    replicas = [
+        _server_place(f"number {number} of {setting}.replica_urls", url)
+        for number, url in enumerate(ledger.replica_urls, 1)
     ]
+    return Shard(name, place, replicas)
+
+
+def main_place(settings: Settings) -> Place:
+    """Of the ledger with operators and nodes.  Raises SettingsError."""
+    return _shard(settings, MAIN, settings.ledger).place
 
 
 def _server_place(name: str, text: str) -> URL:
@@ -94,14 +119,29 @@ def prepare_directory(settings: Settings) -> None:
 
 
 def prepare_data(settings: Settings) -> None:
-    """Make the data directory (0700) and the key (0600), check the ledger, bring its schema up to date.
+    """Make the data directory (0700) and the key (0600), check the ledgers, bring their schemas up to date.
 
-    Raises LedgerError (damaged or too new), SettingsError.
+    Of several ledgers one that is away is no reason not to serve the others.  Raises LedgerError (damaged, too new,
+    all of them away), SettingsError.
     """
     prepare_directory(settings)
     load_key(settings)
-    place = ledger_place(settings)
-    replica_places(settings)
+    shards = all_shards(settings)
+    away: list[LedgerUnavailable] = []
+    for shard in shards:
+        try:
+            _prepare(settings, shard.place)
+        except LedgerUnavailable as error:
+            away.append(error)
+            if len(away) == len(shards):
+                raise
+            _log.error("ledger_away", ledger=shard.name, error=str(error), action="serving the others")
+    if len(shards) > 1:
+        with open_campaigns(settings) as campaigns:
+            _check_apart(campaigns)
+
+
+def _prepare(settings: Settings, place: Place) -> None:
     if isinstance(place, Path):
         check_file(place)
     engine = _current(settings, place)
@@ -109,6 +149,14 @@ def prepare_data(settings: Settings) -> None:
         SqlCampaigns(engine, CLOCK).check()
     finally:
         engine.dispose()
+
+
+def _check_apart(campaigns: Campaigns) -> None:
+    """Raises SettingsError where two names lead to one ledger, or two ledgers have a campaign of the same slug."""
+    try:
+        campaigns.check_apart()
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _current(settings: Settings, place: Place) -> Engine:
@@ -127,9 +175,9 @@ def _current(settings: Settings, place: Place) -> Engine:
         return engine
 
 
-def check_ledger(settings: Settings) -> str:
+def check_ledger(shard: Shard) -> str:
     """What was found; raises LedgerError where the ledger is damaged or cannot be used."""
-    place = ledger_place(settings)
+    place = shard.place
     if not exists(place):
         return "there is none yet"
     if isinstance(place, Path):
@@ -185,9 +233,8 @@ def _make_key(path: Path) -> None:
 
 
 @contextmanager
-def open_ledger(settings: Settings, *, create: bool = False) -> Iterator[Engine]:
+def open_ledger(settings: Settings, place: Place, *, create: bool = False) -> Iterator[Engine]:
     """The ledger with this program's schema.  Raises NoLedger where there is none and none is to be made."""
-    place = ledger_place(settings)
     if not create and not exists(place):
         # Not made by looking: whoever mistyped a directory would be told that it holds nothing.
         raise NoLedger(
@@ -203,24 +250,41 @@ def open_ledger(settings: Settings, *, create: bool = False) -> Iterator[Engine]
 
 
 @contextmanager
-def open_campaigns(settings: Settings, *, create: bool = False) -> Iterator[SqlCampaigns]:
-    """The cold side of the ledger, for commands.  Raises NoLedger where there is none and none is to be made."""
-    with open_ledger(settings, create=create) as engine:
-        yield SqlCampaigns(engine, CLOCK)
+def open_campaigns(settings: Settings, *, create: bool = False) -> Iterator[Campaigns]:
+    """The cold side of all ledgers, for commands; each is opened when it is asked.
+
+    What is asked raises NoLedger where there is none and none is to be made.
+    """
+    with ExitStack() as stack:
+
+        def home(shard: Shard) -> Home:
+            return _home(stack.enter_context(open_ledger(settings, shard.place, create=create)))
+
+        yield Campaigns({shard.name: partial(home, shard) for shard in all_shards(settings)})
+
+
+def _home(engine: Engine) -> Home:
+    return Home(ledger_id(engine), SqlCampaigns(engine, CLOCK), SqlPlacements(engine))
+
+
+def home_of(engine: Engine) -> Callable[[], Home]:
+    """For a plane, whose ledger may be away when it begins."""
+    return cache(partial(_home, engine))
 
 
 @contextmanager
 def open_operators(settings: Settings, *, create: bool = False) -> Iterator[Operators]:
     """Console accounts, for commands.  Raises NoLedger where there is none and none is to be made."""
-    with open_ledger(settings, create=create) as engine:
+    with open_ledger(settings, main_place(settings), create=create) as engine:
         yield Operators(SqlOperators(engine, CLOCK), CLOCK, ENTROPY)
 
 
 @contextmanager
 def open_nodes(settings: Settings) -> Iterator[SqlNodes]:
     """The register of nodes, for commands.  Raises NoLedger where there is none."""
-    with open_ledger(settings, create=False) as engine:
-        yield make_nodes(engine, ledger_place(settings))
+    place = main_place(settings)
+    with open_ledger(settings, place) as engine:
+        yield make_nodes(engine, place)
 
 
 def make_nodes(engine: Engine, place: Place) -> SqlNodes:
@@ -229,7 +293,7 @@ def make_nodes(engine: Engine, place: Place) -> SqlNodes:
 
 def reporter(settings: Settings, plane: str, listen: str) -> Reporter:
     """Who tells the ledger that this plane of this node is there."""
-    place = ledger_place(settings)
+    place = main_place(settings)
     card = card_of(settings, load_key(settings), SCHEMA_VERSION, listen)
     return Reporter(make_nodes(open_engine(place), place), settings.node, plane, card, time.monotonic)
 

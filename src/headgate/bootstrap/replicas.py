@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 import structlog
@@ -13,14 +13,14 @@ from ..ports.ledger import CampaignLedger, LedgerError
 from ..ports.replicas import ReplicaAway, Sources, V
 from ..services.primary_alone import PrimaryAlone
 from ..services.reports import Reports
-from ..settings import Settings
+from ..settings import MAIN, Settings
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from ..storage.sql.replica_connections import open_replica
 from ..storage.sql.replicas import Changed, Replicas
 from ..storage.sql.servers import STATEMENT_S, server_name, shown
 from ..storage.sql.standing import REPLICA_LAG_S, Primary, Renewed, standing
-from .ledger import CLOCK, ledger_place, open_ledger, replica_places
+from .ledger import CLOCK, Shard, all_shards, open_campaigns, open_ledger
 
 REPORT_PATIENCE_S = STATEMENT_S
 """What the largest count may take on a replica, as on the primary."""
@@ -31,15 +31,14 @@ _log = structlog.get_logger("headgate.replicas")
 
 
 def open_sources(
-    settings: Settings, engine: Engine, primary: V, read_with: Callable[[Engine], V], patience_s: float
+    shard: Shard, engine: Engine, primary: V, read_with: Callable[[Engine], V], patience_s: float
 ) -> Sources[V]:
     """For a plane: what it reads is REPLICA_LAG_S old at most.  `engine` is that of `primary`."""
-    places = replica_places(settings)
-    if not places:
+    if not shard.replica_places:
         return PrimaryAlone(primary)
     held_against = Primary(engine, _RENEWED)
-    replicas = Replicas(primary, held_against, held_against.must_be_recent, _say(places))
-    for place in places:
+    replicas = Replicas(primary, held_against, held_against.must_be_recent, _say(shard))
+    for place in shard.replica_places:
         replicas.add(place, patience_s, read_with)
     replicas.start()
     return replicas
@@ -50,14 +49,16 @@ def read_campaigns(engine: Engine) -> CampaignLedger:
 
 
 @contextmanager
-def open_reports(settings: Settings) -> Iterator[Reports]:
-    """For a command: they show everything that was committed before it began, wherever they read.
+def open_reports(settings: Settings, slug: str) -> Iterator[Reports]:
+    """On one campaign, for a command: they show everything that was committed before it began, wherever they read.
 
-    Raises NoLedger, LedgerError.
+    Raises UnknownCampaign, NoLedger, LedgerError.
     """
-    with open_ledger(settings) as engine:
-        places = replica_places(settings)
-        if not places:
+    with open_campaigns(settings) as campaigns:
+        name = campaigns.shard_of(slug)
+    shard = next(shard for shard in all_shards(settings) if shard.name == name)
+    with open_ledger(settings, shard.place) as engine:
+        if not shard.replica_places:
             yield Reports(PrimaryAlone(read_campaigns(engine)))
             return
         held_against = Primary(engine, _RENEWED)
@@ -68,7 +69,7 @@ def open_reports(settings: Settings) -> Iterator[Reports]:
             lambda copy: held_against.must_have_come_to(began_ms, copy),
             lambda _number, _why: None,
         )
-        for place in places:
+        for place in shard.replica_places:
             replicas.add(place, REPORT_PATIENCE_S, read_campaigns)
         with closing(replicas):
             replicas.start()
@@ -77,10 +78,9 @@ def open_reports(settings: Settings) -> Iterator[Reports]:
             yield Reports(replicas)
 
 
-def check_replica(settings: Settings, number: int) -> str:
+def check_replica(shard: Shard, place: URL) -> str:
     """What was found; raises ReplicaAway where nothing would be read from it."""
-    place = replica_places(settings)[number - 1]
-    engine, copy = open_engine(ledger_place(settings)), open_replica(place, REPORT_PATIENCE_S, lambda _connection: None)
+    engine, copy = open_engine(shard.place), open_replica(place, REPORT_PATIENCE_S, lambda _connection: None)
     try:
         held_against = Primary(engine, _RENEWED)
         try:
@@ -95,12 +95,17 @@ def check_replica(settings: Settings, number: int) -> str:
         copy.dispose()
 
 
-def _say(places: list[URL]) -> Changed:
+def replica_names(shard: Shard, in_use: Mapping[int, bool]) -> dict[str, bool]:
+    """By what metrics call them: those of the first ledger by their numbers alone."""
+    return {str(number) if shard.name == MAIN else f"{shard.name}:{number}": used for number, used in in_use.items()}
+
+
+def _say(shard: Shard) -> Changed:
     def changed(number: int, why: str | None) -> None:
-        server = shown(places[number - 1])
+        said = {"ledger": shard.name, "replica": number, "server": shown(shard.replica_places[number - 1])}
         if why is None:
-            _log.info("replica_in_use", replica=number, server=server)
+            _log.info("replica_in_use", **said)
         else:
-            _log.warning("replica_left_out", replica=number, server=server, error=why, action="reading elsewhere")
+            _log.warning("replica_left_out", **said, error=why, action="reading elsewhere")
 
     return changed

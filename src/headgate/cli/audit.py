@@ -20,8 +20,8 @@ def audit(
 
     Example: `headgate audit masks --json`
     """
-    with common.campaigns() as campaigns:
-        tally = campaigns.tally(slug)
+    with common.ledger_of(slug) as ledger:
+        tally = ledger.tally(slug)
     counted = msgspec.to_builtins(tally)
     if as_json:
         print(json.dumps({**counted, "ok": tally.ok}))

@@ -6,17 +6,18 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter, validators
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from headgate.domain.campaign import Campaign, Mode, phase_of
+from headgate.domain.campaign import Mode, phase_of
 from headgate.domain.definition import UNITS_MAX
 from headgate.ports.ledger import ClaimRow
 from headgate.services import operating
+from headgate.services.campaigns import Listing, Located, UnknownShard
 from headgate.services.definitions import Columns, DefinitionError, read_definition
 from headgate.services.publishing import iso
 from headgate.settings import MEMORY_GATE, NoLedger
@@ -42,6 +43,7 @@ def create(
     id_column: str | None = None,
     label_column: str | None = None,
     units_column: str | None = None,
+    shard: str | None = None,
     common: Common = COMMON,
 ) -> None:
     """Create a campaign from a TOML file, its pools from there or from a CSV; prints the slug.
@@ -60,6 +62,8 @@ def create(
         Its column with the pool's name; without it pools have no names.
     units_column
         Its column with the number of units; `units` where none is named.
+    shard
+        Which of several ledgers it is to live on; without, the one with the fewest campaigns at that time.
 
     """
     if pools is None and (id_column or label_column or units_column):
@@ -70,7 +74,10 @@ def create(
     except DefinitionError as error:
         raise CommandError(str(error)) from error
     with common.campaigns(create=True) as campaigns:
-        campaign = campaigns.create(definition, actor=actor())
+        try:
+            campaign = campaigns.create(definition, shard, actor=actor())
+        except UnknownShard as error:
+            raise CommandError(f"{error}; they are named by the settings ledger.url and shards.NAME.url") from error
     if campaign.mode is Mode.QUEUED and common.load().gate.url == MEMORY_GATE:
         note = f"gate.url is {MEMORY_GATE!r} here: nodes that share no Redis or Valkey decide its requests at once"
         STDERR.print(note, markup=False)
@@ -86,12 +93,25 @@ def list_(*, as_json: AsJson = False, common: Common = COMMON) -> None:
     """
     try:
         with common.campaigns() as campaigns:
-            rows = [_summary(campaign, sum(pool.remaining for pool in campaigns.stock(campaign.id)))
-                    for campaign in campaigns.campaigns()]  # fmt: skip
+            listing = campaigns.all()
+            rows = [_row(located) for located in listing.found]
     except NoLedger as nothing:
         # Before the first campaign that is no failure.
         STDERR.print(str(nothing), markup=False)
-        rows = []
+        rows, listing = [], Listing([], {})
+    _show_list(rows, as_json=as_json)
+    for name, error in listing.away.items():
+        STDERR.print(f"headgate: the campaigns of {name!r} are not listed: {error}", markup=False)
+    if listing.away:
+        sys.exit(1)
+
+
+def _row(located: Located) -> dict[str, Any]:
+    stock = located.ledger.stock(located.campaign.id)
+    return _summary(located, sum(pool.remaining for pool in stock))
+
+
+def _show_list(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
@@ -110,7 +130,8 @@ def _said(value: object) -> str:
     return str(value) if not isinstance(value, bool) else "yes" if value else "no"
 
 
-def _summary(campaign: Campaign, available: int) -> dict[str, str | int | bool | dict[str, str]]:
+def _summary(located: Located, available: int) -> dict[str, Any]:
+    campaign = located.campaign
     return {
         "slug": campaign.slug,
         "kind": campaign.kind,
@@ -123,6 +144,7 @@ def _summary(campaign: Campaign, available: int) -> dict[str, str | int | bool |
         "rehearsal": campaign.rehearsal,
         "verification": campaign.verification,
         "mode": campaign.mode,
+        "ledger": located.shard,
         "capacity": campaign.capacity,
         "available": available,
         "version": campaign.version,
@@ -136,9 +158,10 @@ def show(slug: Slug, *, as_json: AsJson = False, common: Common = COMMON) -> Non
     Example: `headgate campaign show masks`
     """
     with common.campaigns() as campaigns:
-        campaign = campaigns.campaign(slug)
-        remaining = {pool.pool_id: pool.remaining for pool in campaigns.stock(campaign.id)}
-    summary = _summary(campaign, sum(remaining.values()))
+        located = campaigns.find(slug)
+        campaign = located.campaign
+        remaining = {pool.pool_id: pool.remaining for pool in located.ledger.stock(campaign.id)}
+    summary = _summary(located, sum(remaining.values()))
     if as_json:
         pools = [
             {"id": pool.code, "label": pool.label, "capacity": pool.capacity, "remaining": remaining[pool.id]}
@@ -186,9 +209,9 @@ def close(slug: Slug, *, common: Common = COMMON) -> None:
 
 
 def _command(slug: str, name: str, common: Common) -> None:
-    with common.campaigns() as campaigns:
+    with common.ledger_of(slug) as ledger:
         try:
-            campaign = operating.command(campaigns, slug, name, actor=actor())
+            campaign = operating.command(ledger, slug, name, actor=actor())
         except operating.NotPossible as error:
             raise CommandError(str(error)) from error
     print(f"{slug}: {campaign.control}")
@@ -208,9 +231,9 @@ def topup(
 
     Example: `headgate campaign topup masks central 200`
     """
-    with common.campaigns() as campaigns:
+    with common.ledger_of(slug) as ledger:
         try:
-            stock = operating.topup(campaigns, slug, pool, units, now_ms(), actor=actor())
+            stock = operating.topup(ledger, slug, pool, units, now_ms(), actor=actor())
         except ValueError as error:
             raise CommandError(str(error)) from error
     print(f"{slug} {pool}: {stock.remaining} available")
@@ -230,7 +253,7 @@ def results_(
     """
     from headgate.services import results
 
-    with common.reports() as reports:
+    with common.reports(slug) as reports:
         count = reports.claim_count(slug)
         rows = _tracked(reports.claims(slug), count)
         write = {"csv": results.write_csv, "json": results.write_json, "xlsx": results.write_xlsx}[format]

@@ -48,7 +48,7 @@ def demo(*, data: Path = DEMO_DATA, listen: str | None = None, console: str | No
         pools=list(_POOLS),
     )
     with ledger.open_campaigns(settings, create=True) as campaigns:
-        campaigns.create(definition, actor="demo")
+        campaigns.create(definition, None, actor="demo")
     with ledger.open_operators(settings, create=True) as operators:
         password = operators.add(name, "admin", None, actor="demo")
 

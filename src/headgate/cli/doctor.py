@@ -9,6 +9,7 @@ from functools import partial
 import msgspec
 from rich.console import Console
 
+from headgate.settings import MAIN
 from headgate.supervision import is_held
 
 from .examination import examine
@@ -31,12 +32,14 @@ def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
     console = Console(highlight=False)
     serving = is_held(settings.run_dir / SERVE_LOCK)
     stores = {
-        "ledger": partial(ledger.check_ledger, settings),
         "gate": partial(gate.check_gate, settings),
         "events": partial(events.check_events, settings),
     }
-    for number in range(1, len(settings.ledger.replica_urls) + 1):
-        stores[f"replica {number}"] = partial(replicas.check_replica, settings, number)
+    for shard in ledger.all_shards(settings):
+        named = "" if shard.name == MAIN else f" {shard.name}"
+        stores[f"ledger{named}"] = partial(ledger.check_ledger, shard)
+        for number, place in enumerate(shard.replica_places, 1):
+            stores[f"replica{named} {number}"] = partial(replicas.check_replica, shard, place)
     for finding in examine(settings.data, listeners, stores, serving=serving):
         findings.append(finding)
         if not as_json:

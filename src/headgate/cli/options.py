@@ -18,6 +18,7 @@ from rich.console import Console
 
 from headgate import settings as settings_module
 from headgate.ports.ledger import CampaignLedger
+from headgate.services.campaigns import Campaigns
 from headgate.services.reports import Reports
 from headgate.settings import Settings
 
@@ -42,19 +43,25 @@ class Common:
         return settings_module.load(self.config, given)
 
     @contextmanager
-    def campaigns(self, *, create: bool = False) -> Iterator[CampaignLedger]:
-        """The cold side of the ledger.  It is imported here, so that `--help` need not wait for SQLAlchemy."""
+    def campaigns(self, *, create: bool = False) -> Iterator[Campaigns]:
+        """Those of all ledgers.  They are imported here, so that `--help` need not wait for SQLAlchemy."""
         from headgate.bootstrap import ledger
 
         with ledger.open_campaigns(self.load(), create=create) as campaigns:
             yield campaigns
 
     @contextmanager
-    def reports(self) -> Iterator[Reports]:
-        """Counts and exports, from a replica where there is one."""
+    def ledger_of(self, slug: str) -> Iterator[CampaignLedger]:
+        """The cold side of the ledger that has the campaign."""
+        with self.campaigns() as campaigns:
+            yield campaigns.of(slug)
+
+    @contextmanager
+    def reports(self, slug: str) -> Iterator[Reports]:
+        """Counts and exports of a campaign, from a replica where there is one."""
         from headgate.bootstrap import replicas
 
-        with replicas.open_reports(self.load()) as reports:
+        with replicas.open_reports(self.load(), slug) as reports:
             yield reports
 
 

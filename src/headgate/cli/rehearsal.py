@@ -32,8 +32,8 @@ def tokens(
     """
     from headgate.bootstrap import ledger
 
-    with common.campaigns() as campaigns:
-        campaign = campaigns.campaign(slug)
+    with common.ledger_of(slug) as found:
+        campaign = found.campaign(slug)
     if not campaign.rehearsal:
         raise CommandError(
             f"the campaign {slug!r} is no rehearsal; tokens of invented people are made only for a campaign "

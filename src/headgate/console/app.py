@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger
 from ..ports.nodes import NodeRegister
 from ..ports.replicas import Sources
+from ..services.campaigns import Campaigns
 from ..services.metrics_files import collect
 from ..services.operators import Operators
 from ..services.reports import Reports
@@ -46,27 +47,29 @@ _log = structlog.get_logger("headgate.console")
 
 def create_app(
     *,
-    sources: Sources[CampaignLedger],
+    campaigns: Campaigns,
+    sources: Mapping[str, Sources[CampaignLedger]],
     nodes: NodeRegister,
     operators: Operators,
     secret: bytes,
-    run_dir: Path,
     clock: Clock,
     measures: Measures,
     trusted_proxies: Iterable[str] = (),
 ) -> Litestar:
-    """`secret` (at least 32 bytes) signs sessions; `trusted_proxies` are believed about whose request it is."""
+    """`sources` are the ledgers by their names, for counts; `secret` (at least 32 bytes) signs sessions;
+    `trusted_proxies` are believed about whose request it is.
+    """
     statics = {name: _static(name, media_type) for name, media_type in _STATIC.items()}
-    tallies = Tallies(Reports(sources), clock)
+    reports = {name: Reports(source) for name, source in sources.items()}
+    tallies = Tallies(lambda slug: reports[campaigns.shard_of(slug)].tally(slug), clock)
     desk = Desk(
-        campaigns=sources.primary,
+        campaigns=campaigns,
         nodes=nodes,
         tallies=tallies,
         operators=operators,
         sessions=ConsoleSessions(secret, clock),
         addresses=ClientAddress(trusted_proxies),
         clock=clock,
-        run_dir=run_dir,
         measures=measures,
         stylesheet=next(iter(statics["console.css"].paths)),
     )
@@ -100,7 +103,7 @@ def create_app(
         },
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
         state=State({"desk": desk}),
-        lifespan=[partial(_publishing, run_dir, measures.publish)],
+        lifespan=[partial(_publishing, measures.run_dir, measures.publish)],
         request_max_body_size=BODY_MAX_BYTES,
         # The environment can switch none of these on.
         debug=False,

@@ -13,10 +13,10 @@ from litestar.datastructures import State
 
 from ..http.address import ClientAddress
 from ..ports.clock import Clock
-from ..ports.ledger import CampaignLedger
 from ..ports.nodes import NodeRegister
 from ..ports.operators import Operator
 from ..ports.telemetry import Telemetry
+from ..services.campaigns import Campaigns
 from ..services.operators import Operators
 from .sessions import ConsoleSessions, Session
 from .tallies import Tallies
@@ -29,6 +29,8 @@ class Measures(msgspec.Struct, frozen=True):
     """What is counted, here and elsewhere."""
 
     telemetry: Telemetry
+    run_dir: Path
+    """Where all processes put their counts."""
     publish: Callable[[], None]
     """Puts what `telemetry` has counted beside the counts of the other processes."""
     event_ages_s: Callable[[], Mapping[str, float]]
@@ -36,14 +38,13 @@ class Measures(msgspec.Struct, frozen=True):
 
 
 class Desk(msgspec.Struct, frozen=True):
-    campaigns: CampaignLedger
+    campaigns: Campaigns
     nodes: NodeRegister
     tallies: Tallies
     operators: Operators
     sessions: ConsoleSessions
     addresses: ClientAddress
     clock: Clock
-    run_dir: Path
     measures: Measures
     stylesheet: str
     """URL path of the style sheet; it names the sheet's content, so caches may keep it."""

@@ -46,5 +46,5 @@ def readyz(request: Question) -> Response[str]:
 def metrics(request: Question) -> Response[bytes]:
     desk = desk_of(request)
     desk.measures.publish()
-    collector = HeadgateCollector(desk.run_dir, desk.campaigns, desk.tallies, desk.measures.event_ages_s)
+    collector = HeadgateCollector(desk.measures.run_dir, desk.campaigns, desk.tallies, desk.measures.event_ages_s)
     return Response(exposition(collector), headers={"content-type": CONTENT_TYPE})

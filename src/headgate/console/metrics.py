@@ -11,8 +11,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from ..ports.ledger import CampaignLedger
 from ..ports.telemetry import GATE_BUCKETS, METRICS, SECONDS_BUCKETS, SIZE_BUCKETS
+from ..services.campaigns import Campaigns
 from ..services.metrics_files import Snapshot, collect
 from .tallies import Tallies
 
@@ -33,7 +33,7 @@ class HeadgateCollector(Collector):
     def __init__(
         self,
         run_dir: Path,
-        campaigns: CampaignLedger,
+        campaigns: Campaigns,
         tallies: Tallies,
         event_ages_s: Callable[[], Mapping[str, float]],
     ) -> None:
@@ -60,16 +60,20 @@ class HeadgateCollector(Collector):
         for name in _COUNTS:
             count = sum(snapshot.counts.get(name, 0) for snapshot in snapshots)
             yield CounterMetricFamily(name, METRICS[name], value=count)
-        yield self._stock()
+        yield from self._stock()
         yield self._event_ages()
 
-    def _stock(self) -> Metric:
+    def _stock(self) -> Iterable[Metric]:
         family = GaugeMetricFamily("headgate_stock", METRICS["headgate_stock"], labels=["campaign", "state"])
-        for campaign in self._campaigns.campaigns():
-            tally = self._tallies.of(campaign.slug).tally
+        listing = self._campaigns.all()
+        for located in listing.found:
+            slug = located.campaign.slug
+            tally = self._tallies.of(slug).tally
             for state in ("available", "held", "confirmed", "redeemed"):
-                family.add_metric([campaign.slug, state], getattr(tally, state))
-        return family
+                family.add_metric([slug, state], getattr(tally, state))
+        yield family
+        away = GaugeMetricFamily("headgate_ledgers_away", METRICS["headgate_ledgers_away"], value=len(listing.away))
+        yield away
 
     def _event_ages(self) -> Metric:
         name = "headgate_undelivered_event_age_seconds"

@@ -17,13 +17,11 @@ from .desk import ConsoleRequest, desk_of
 def campaigns_page(request: ConsoleRequest) -> Template:
     desk = desk_of(request)
     now_ms = desk.clock.now_ms()
-    rows = [
-        views.campaign_row(campaign, desk.campaigns.stock(campaign.id), now_ms)
-        for campaign in desk.campaigns.campaigns()
-    ]
+    listing = desk.campaigns.all()
     # The newest comes first: the one that an operator is here for.
-    rows.reverse()
-    return Template("campaigns.html", context={**_frame(request), "rows": rows})
+    located = sorted(listing.found, key=lambda found: (found.campaign.opens_at_ms, found.campaign.id), reverse=True)
+    rows = [views.campaign_row(found.campaign, found.ledger.stock(found.campaign.id), now_ms) for found in located]
+    return Template("campaigns.html", context={**_frame(request), "rows": rows, "away": sorted(listing.away)})
 
 
 @get("/campaigns/{slug:str}", sync_to_thread=True)
@@ -32,11 +30,11 @@ def campaign_page(request: ConsoleRequest) -> Template:
     desk = desk_of(request)
     slug, query = request.path_params["slug"], request.query_params.get("q", "")
     try:
-        campaign = desk.campaigns.campaign(slug)
+        _, ledger, campaign = desk.campaigns.find(slug)
         counted = desk.tallies.of(slug)
     except UnknownCampaign as error:
         raise NotFoundException("There is no campaign of this name.") from error
-    stock = desk.campaigns.stock(campaign.id)
+    stock = ledger.stock(campaign.id)
     context = {
         **_frame(request),
         "campaign": campaign,

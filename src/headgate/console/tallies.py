@@ -10,7 +10,6 @@ import msgspec
 
 from ..ports.clock import Clock
 from ..ports.ledger import Tally
-from ..services.reports import Reports
 
 FRESH_S = 1.0
 COST_SHARE_MAX = 0.1
@@ -25,9 +24,11 @@ class Counted(msgspec.Struct, frozen=True):
 class Tallies:
     """Thread-safe.  One count at a time, whoever asks: a count reads every claim of its campaign."""
 
-    def __init__(self, reports: Reports, clock: Clock, timer: Callable[[], float] = time.monotonic) -> None:
-        """`timer` gives seconds and never steps."""
-        self._reports = reports
+    def __init__(
+        self, count: Callable[[str], Tally], clock: Clock, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`count` counts the campaign of a slug, or raises UnknownCampaign; `timer` gives seconds and never steps."""
+        self._count_rows = count
         self._clock = clock
         self._timer = timer
         self._counting = threading.Lock()
@@ -55,7 +56,7 @@ class Tallies:
     def _count(self, slug: str) -> Counted:
         began = self._timer()
         at_ms = self._clock.now_ms()
-        counted = Counted(self._reports.tally(slug), at_ms)
+        counted = Counted(self._count_rows(slug), at_ms)
         ended = self._timer()
         self._known[slug] = (counted, ended + max(FRESH_S, (ended - began) / COST_SHARE_MAX))
         return counted

@@ -87,7 +87,7 @@ class Keeper:
             self._relays.hold(asked_s + LEASE_TTL_MS / 1000)
             if held is None:
                 for directory in (self._state_dir, self._flag_dir):
-                    files.remove_left_over(directory)
+                    files.remove_left_over(directory, self._clock.now_ms())
             self._publish()
             self._follow()
             self._relays.turn()

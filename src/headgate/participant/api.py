@@ -116,8 +116,9 @@ class Api:
         session = plane.own_session(scope.headers)
         if cross_site(scope.headers):
             return problem(CROSS_SITE)
-        with plane.permit():
-            ended = await plane.desk.cancel(entry.campaign.id, session.person, rest.removeprefix("claims/"))
+        shard = plane.shard_of(entry)
+        with shard.permit():
+            ended = await shard.desk.cancel(entry.campaign.id, session.person, rest.removeprefix("claims/"))
         if isinstance(ended, Refusal):
             return problem(ended)
         return Answer(200, PERSONAL, _encode({"outcome": "cancelled", "claim": claim_object(ended)}), "cancelled")

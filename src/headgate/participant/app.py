@@ -93,7 +93,7 @@ class ParticipantApp:
         self._plane.close()
 
     def __rsgi__(self, scope: Scope, responder: Responder) -> Awaitable[None]:
-        entry = self._plane.book.by_claim_path.get(scope.path)
+        entry = self._plane.catalogue.by_claim_path(scope.path)
         if entry is not None and scope.method == "POST":
             return self._claim(scope, responder, entry)
         return self._serve(scope, responder)

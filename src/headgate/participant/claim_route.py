@@ -32,7 +32,7 @@ from .claims import (
     parse_claim,
     usable_key,
 )
-from .plane import Plane
+from .plane import Plane, Shard
 from .protocol import RequestHeaders, Responder, Scope
 
 _OVERLOADED = problem(OVERLOADED)
@@ -50,7 +50,7 @@ class ClaimRoute:
     def early(self, scope: Scope, responder: Responder) -> _Asking | None:
         """Takes claims with bodies of usual length for `headgate.http.intake`; changes nothing."""
         plane = self.plane
-        entry = plane.book.by_claim_path.get(scope.path)
+        entry = plane.catalogue.by_claim_path(scope.path)
         if entry is None or scope.method != "POST":
             return None
         headers = scope.headers
@@ -59,7 +59,7 @@ class ClaimRoute:
             return None
         asking = _Asking(self, scope, headers, responder, entry)
         # Whoever will most likely be refused by what is looked at first need not be waited for.
-        asking.reads_body = plane.progress < plane.permits and entry.takes_claims(plane.clock.now_ms())
+        asking.reads_body = asking.shard.progress < asking.shard.permits and entry.takes_claims(plane.clock.now_ms())
         return asking
 
     async def __call__(self, scope: Scope, responder: Responder, entry: Entry) -> None:
@@ -69,12 +69,12 @@ class ClaimRoute:
         try:
             waiting = self.plane.count_address(scope)
             wait_s = await waiting if isinstance(waiting, Pending) else waiting
-            session = problem(too_many(wait_s)) if wait_s else self.admit(headers, entry)
+            session = problem(too_many(wait_s)) if wait_s else self.admit(headers, entry, asking.shard)
             if isinstance(session, Session):
                 content = await self.plane.bodies.read(responder, headers.get("content-length"))
-                decision = self.ask(content, headers, entry, session)
+                decision = self.ask(content, headers, entry, asking.shard, session)
                 if isinstance(decision, Pending):
-                    with self.plane.permit():
+                    with asking.shard.permit():
                         decision = await decision
                 asking.answer(decision)
             else:
@@ -82,10 +82,10 @@ class ClaimRoute:
         except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
             asking.respond(problem(failure(error, "claims")))
 
-    def admit(self, headers: RequestHeaders, entry: Entry) -> Session | Answer:
+    def admit(self, headers: RequestHeaders, entry: Entry, shard: Shard) -> Session | Answer:
         """Everything that can be said without the body, once the address has been counted."""
         plane = self.plane
-        if plane.progress >= plane.permits:
+        if shard.progress >= shard.permits:
             return _OVERLOADED
         now_ms = plane.clock.now_ms()
         authorization = headers.get("authorization")
@@ -97,12 +97,14 @@ class ClaimRoute:
                 return problem(CROSS_SITE)
         if session is None:
             return _NO_SESSION
-        refusal = plane.form.refuse_early(entry, session, now_ms)
+        refusal = shard.form.refuse_early(entry, session, now_ms)
         if refusal is None and not is_json(headers.get("content-type")):
             refusal = BAD_MEDIA_TYPE
         return session if refusal is None else problem(refusal)
 
-    def ask(self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, session: Session) -> Told | ToCome:
+    def ask(
+        self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, shard: Shard, session: Session
+    ) -> Told | ToCome:
         """The decision on a claim of somebody who was admitted; who waits for one to come holds a permit."""
         if isinstance(content, Refusal):
             return content
@@ -115,15 +117,15 @@ class ClaimRoute:
             return BAD_KEY
         # Only from here on, where everything is there to decide: whoever stops in the middle of a body
         # keeps no place that another could use.
-        if self.plane.progress >= self.plane.permits:
+        if shard.progress >= shard.permits:
             return OVERLOADED
-        return self.plane.form.ask(entry, session, key, body)
+        return shard.form.ask(entry, session, key, body)
 
 
 class _Asking(Arrival):
     """One claim on its way from its request to its answer."""
 
-    __slots__ = ("_counted", "_entry", "_headers", "_responder", "_route", "_scope", "_session", "_started")
+    __slots__ = ("_counted", "_entry", "_headers", "_responder", "_route", "_scope", "_session", "_started", "shard")
 
     def __init__(
         self, route: ClaimRoute, scope: Scope, headers: RequestHeaders, responder: Responder, entry: Entry
@@ -134,6 +136,7 @@ class _Asking(Arrival):
         self._headers = headers
         self._responder = responder
         self._entry = entry
+        self.shard = route.plane.shard_of(entry)
         self._counted = False
         self._session: Session | None = None
 
@@ -163,7 +166,7 @@ class _Asking(Arrival):
                 return
             session = self._session
             if session is None:
-                admitted = route.admit(self._headers, self._entry)
+                admitted = route.admit(self._headers, self._entry, self.shard)
                 if isinstance(admitted, Answer):
                     self.respond(admitted)
                     return
@@ -171,9 +174,9 @@ class _Asking(Arrival):
             if content is None:
                 route.plane.bodies.expect(self._responder, self)
                 return
-            decision = route.ask(content, self._headers, self._entry, session)
+            decision = route.ask(content, self._headers, self._entry, self.shard, session)
             if isinstance(decision, Pending):
-                route.plane.progress += 1
+                self.shard.progress += 1
                 decision.add_done_callback(self._decided)
             else:
                 self.answer(decision)
@@ -181,7 +184,7 @@ class _Asking(Arrival):
             self.respond(problem(failure(error, "claims")))
 
     def _decided(self, pending: ToCome) -> None:
-        self._route.plane.progress -= 1
+        self.shard.progress -= 1
         try:
             self.answer(pending.result())
         except Exception as error:  # noqa: BLE001 -- as above, for the others of its batch

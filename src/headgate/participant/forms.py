@@ -120,8 +120,8 @@ class Forms:
 
     async def _take(self, scope: Scope, responder: Responder, entry: Entry, session: Session) -> str:
         """What to announce; raises Refused."""
-        form = self._plane.form
-        early = form.refuse_early(entry, session, self._plane.clock.now_ms())
+        shard = self._plane.shard_of(entry)
+        early = shard.form.refuse_early(entry, session, self._plane.clock.now_ms())
         if early is not None:
             raise Refused(early)
         fields = await self._read(scope, responder)
@@ -131,8 +131,8 @@ class Forms:
             raise Refused(BAD_KEY)
         if key is None and entry.campaign.per_person > 1:
             key = await self._form_key(entry, session, pool)
-        with self._plane.permit():
-            asked = form.ask(entry, session, key, ClaimBody(pool))
+        with shard.permit():
+            asked = shard.form.ask(entry, session, key, ClaimBody(pool))
             decision = asked if isinstance(asked, Granted | Queued | Refusal) else await asked
         if isinstance(decision, Refusal):
             raise Refused(decision)
@@ -142,8 +142,9 @@ class Forms:
         """The page that everybody gets from caches carries no key of its own, and a repeated click must not take
         twice: so it is the same until what it brought has ended.  Raises Refused.
         """
-        with self._plane.permit():
-            claims = await self._plane.reader.claims_of(entry.campaign.id, session.person)
+        shard = self._plane.shard_of(entry)
+        with shard.permit():
+            claims = await shard.reader.claims_of(entry.campaign.id, session.person)
         ended = [claim.id for claim in claims if claim.pool_code == pool and claim.status not in LIVE]
         return ":".join(["form", pool, *ended[-1:]])
 
@@ -154,8 +155,9 @@ class Forms:
         entry = plane.entry(slug)
         session = plane.own_session(scope.headers)
         fields = await self._read(scope, responder)
-        with plane.permit():
-            ended = await plane.desk.cancel(entry.campaign.id, session.person, fields.get("claim", ""))
+        shard = plane.shard_of(entry)
+        with shard.permit():
+            ended = await shard.desk.cancel(entry.campaign.id, session.person, fields.get("claim", ""))
         if isinstance(ended, Refusal):
             raise Refused(ended)
         return _see_other(f"/c/{slug}/mine?notice=cancelled", language, scope, [])

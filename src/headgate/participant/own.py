@@ -27,13 +27,14 @@ NOTHING = Own([], 0, None)
 
 async def look_up(plane: Plane, entry: Entry, person: bytes) -> Own:
     """Raises Refused."""
-    with plane.permit():
+    shard = plane.shard_of(entry)
+    with shard.permit():
         state = None
-        if plane.queued is not None and entry.queued:
+        if shard.queued is not None and entry.queued:
             # Before the ledger.  What is decided between the two questions is then seen twice, as waiting and as a
             # claim; the other way round it would be seen by neither, and its person would ask again.
-            state = await plane.queued.state_of(entry, person)
-        claims = await plane.reader.claims_of(entry.campaign.id, person)
+            state = await shard.queued.state_of(entry, person)
+        claims = await shard.reader.claims_of(entry.campaign.id, person)
     if state is not None and state.pending is None and not claims:
         # "Nothing" would be a guess, and whoever believes it asks again.
         raise Refused(QUEUE_NOT_READ)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from ..ports.entropy import Entropy
 from ..ports.ledger import ClaimLedger, LedgerError
 from ..ports.pending import Pending
 from ..ports.telemetry import Telemetry
-from ..services.book import CampaignBook, Entry
+from ..services.book import Catalogue, Entry
 from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import Runner
 from ..services.limits import Limits
@@ -76,60 +76,19 @@ class Reader:
         return claims
 
 
-@dataclass
-class Plane:
-    """One worker's parts.  `permits` bounds the claims in progress; `progress` counts them.
+@dataclass(slots=True)
+class Shard:
+    """What serves the campaigns of one ledger.  `permits` bounds the claims in progress; `progress` counts them.
 
-    The methods are the steps that routes have in common; `ClaimRoute` takes the same ones in line.
+    Each ledger has permits of its own, so that one which hangs takes only its own campaigns along.
     """
 
-    clock: Clock
-    entropy: Entropy
-    book: CampaignBook
-    desk: ClaimDesk
     form: ClaimForm
-    sessions: Sessions
-    addresses: ClientAddress
-    limits: Limits
-    telemetry: Telemetry
-    pages: Pages
+    desk: ClaimDesk
     reader: Reader
-    bodies: Bodies
-    permits: int
     queued: QueuedDesk | None
-    current: Callable[[], bool]
-    close: Callable[[], None]
+    permits: int
     progress: int = 0
-
-    def count_address(self, scope: Scope) -> float | Pending[float]:
-        """Count a request against the limit per address; the seconds to wait, 0 where it may go on."""
-        if not self.limits.of_addresses:
-            return 0.0
-        return self.limits.address(self.addresses.of(scope.client, partial(scope.headers.get_all, "x-forwarded-for")))
-
-    def entry(self, slug: str) -> Entry:
-        """Raises Refused."""
-        entry = self.book.get(slug)
-        if entry is None:
-            raise Refused(self.unknown())
-        return entry
-
-    def unknown(self) -> Refusal:
-        """What is said of a campaign that is not in the book."""
-        return UNKNOWN_CAMPAIGN if self.book.read else STORE_UNAVAILABLE
-
-    def session(self, headers: RequestHeaders) -> Session | None:
-        """The session of a request: a bearer token's, else the cookie's."""
-        authorization = headers.get("authorization")
-        token = session_cookie(headers.get("cookie")) if authorization is None else bearer_token(authorization)
-        return self.sessions.check(token, self.clock.now_ms())
-
-    def own_session(self, headers: RequestHeaders) -> Session:
-        """Raises Refused."""
-        session = self.session(headers)
-        if session is None:
-            raise Refused(NO_SESSION)
-        return session
 
     @contextmanager
     def permit(self) -> Iterator[None]:
@@ -145,3 +104,57 @@ class Plane:
             yield
         finally:
             self.progress -= 1
+
+
+@dataclass
+class Plane:
+    """One worker's parts.
+
+    The methods are the steps that routes have in common; `ClaimRoute` takes the same ones in line.
+    """
+
+    clock: Clock
+    entropy: Entropy
+    catalogue: Catalogue
+    shards: Mapping[str, Shard]
+    sessions: Sessions
+    addresses: ClientAddress
+    limits: Limits
+    telemetry: Telemetry
+    pages: Pages
+    bodies: Bodies
+    current: Callable[[], bool]
+    close: Callable[[], None]
+
+    def count_address(self, scope: Scope) -> float | Pending[float]:
+        """Count a request against the limit per address; the seconds to wait, 0 where it may go on."""
+        if not self.limits.of_addresses:
+            return 0.0
+        return self.limits.address(self.addresses.of(scope.client, partial(scope.headers.get_all, "x-forwarded-for")))
+
+    def entry(self, slug: str) -> Entry:
+        """Raises Refused."""
+        entry = self.catalogue.get(slug)
+        if entry is None:
+            raise Refused(self.unknown())
+        return entry
+
+    def unknown(self) -> Refusal:
+        """What is said of a campaign that is in no book."""
+        return UNKNOWN_CAMPAIGN if self.catalogue.read else STORE_UNAVAILABLE
+
+    def shard_of(self, entry: Entry) -> Shard:
+        return self.shards[entry.shard]
+
+    def session(self, headers: RequestHeaders) -> Session | None:
+        """The session of a request: a bearer token's, else the cookie's."""
+        authorization = headers.get("authorization")
+        token = session_cookie(headers.get("cookie")) if authorization is None else bearer_token(authorization)
+        return self.sessions.check(token, self.clock.now_ms())
+
+    def own_session(self, headers: RequestHeaders) -> Session:
+        """Raises Refused."""
+        session = self.session(headers)
+        if session is None:
+            raise Refused(NO_SESSION)
+        return session

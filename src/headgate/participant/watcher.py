@@ -28,7 +28,7 @@ class Watcher:
         loop: asyncio.AbstractEventLoop,
         refresher: Refresher,
         book: CampaignBook,
-        publish_metrics: Callable[[], None],
+        publish_metrics: Callable[[], None] | None = None,
     ) -> None:
         self._loop = loop
         self._refresher = refresher
@@ -69,7 +69,7 @@ class Watcher:
                 self._looked_s = time.monotonic()
             except Exception as error:  # noqa: BLE001 -- whatever it is, a thread that ends would never look again
                 self._failed(error)
-            if time.monotonic() >= metrics_due:
+            if self._publish_metrics is not None and time.monotonic() >= metrics_due:
                 metrics_due += METRICS_EVERY_S
                 self._publish_metrics()
 

@@ -27,6 +27,10 @@ class LedgerUnavailable(LedgerError):
     """Nothing was written; trying again later is safe."""
 
 
+class LedgerUnusable(LedgerError):
+    """The store does not keep what a ledger promises, and will not before somebody has changed it."""
+
+
 class LedgerInDoubt(LedgerError):
     """The commit may or may not have happened."""
 

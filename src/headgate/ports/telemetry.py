@@ -11,6 +11,7 @@ METRICS: dict[str, str] = {
     "headgate_requests_total": "Requests by plane, route and outcome.",
     "headgate_request_seconds": "Time from the first byte handled to the answer (seconds).",
     "headgate_claims_total": "Decisions about claims by campaign and outcome.",
+    "headgate_ledgers_away": "Ledgers that did not answer, whose campaigns have no stock here.",
     "headgate_stock": "Units of a campaign by state (available, held, confirmed, redeemed).",
     "headgate_batch_size": "Claims that went to the ledger together.",
     "headgate_gate_seconds": "Time of one decision of the gate, sampled (seconds).",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from ..ports.clock import Clock
 from ..ports.gate import Gate
 from ..ports.ledger import CampaignLedger, ClaimLedger, PoolStock
 from ..ports.replicas import Sources
+from ..settings import MAIN
 from .publishing import Publication
 from .stock import StockBoard
 
@@ -23,8 +24,9 @@ REFRESH_S = 0.25
 class Entry:
     """A campaign with what the claim path needs at hand."""
 
-    def __init__(self, campaign: Campaign, board: StockBoard, *, queues: bool) -> None:
+    def __init__(self, campaign: Campaign, board: StockBoard, *, queues: bool, shard: str = MAIN) -> None:
         self.campaign = campaign
+        self.shard = shard
         self.queued = queues and campaign.mode is Mode.QUEUED
         self.pool_ids = {pool.code: pool.id for pool in campaign.pools}
         self.publication = Publication(campaign, board)
@@ -58,11 +60,12 @@ class News(msgspec.Struct, frozen=True):
 
 
 class CampaignBook:
-    """Entries by slug, with the gate and the stock board that go with them.  Owned by one event loop."""
+    """Entries of one ledger by slug, with the gate and the stock board that go with them.  Owned by one event loop."""
 
-    def __init__(self, board: StockBoard, gate: Gate, *, queues: bool = False) -> None:
+    def __init__(self, board: StockBoard, gate: Gate, *, queues: bool = False, shard: str = MAIN) -> None:
         """`queues` says whether requests can wait; without, all campaigns are decided at once."""
         self._queues = queues
+        self._shard = shard
         self._board = board
         self._gate = gate
         self._entries: dict[str, Entry] = {}
@@ -91,9 +94,33 @@ class CampaignBook:
             return
         known = self._entries.get(news.campaign.slug)
         if known is None or known.campaign.version < news.campaign.version:
-            entry = Entry(news.campaign, self._board, queues=self._queues)
+            entry = Entry(news.campaign, self._board, queues=self._queues, shard=self._shard)
             self._entries[news.campaign.slug] = entry
             self.by_claim_path[f"/api/v1/campaigns/{news.campaign.slug}/claims"] = entry
+
+
+class Catalogue:
+    """The books of all ledgers; a campaign is in one of them."""
+
+    def __init__(self, books: Sequence[CampaignBook]) -> None:
+        self._books = books
+
+    def get(self, slug: str) -> Entry | None:
+        return next((entry for book in self._books if (entry := book.get(slug)) is not None), None)
+
+    def by_claim_path(self, path: str) -> Entry | None:
+        """The entry that claims are posted to under this path."""
+        # Asked for every claim, so without a generator.
+        for book in self._books:
+            entry = book.by_claim_path.get(path)
+            if entry is not None:
+                return entry
+        return None
+
+    @property
+    def read(self) -> bool:
+        """Whether every ledger has said which campaigns it has."""
+        return all(book.read for book in self._books)
 
 
 class Ledgers(NamedTuple):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+WRITING_MS = 60_000
+"""Long after any writer has renamed its file: that takes milliseconds."""
 
 PUBLIC_MODE = 0o644
 """What the edge serves: it runs as another user."""
@@ -27,7 +31,9 @@ def replace(path: Path, content: bytes) -> None:
         raise
 
 
-def remove_left_over(directory: Path) -> None:
-    """Remove what writers of `directory` left when they were killed; for the one process that writes there."""
+def remove_left_over(directory: Path, now_ms: int) -> None:
+    """Remove what writers of `directory` left when they were killed, and nothing that one is about to rename."""
     for path in directory.glob(".*"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if now_ms - path.stat().st_mtime * 1000 > WRITING_MS:
+                path.unlink()

@@ -38,4 +38,4 @@ class Limits:
             counted.append(Limit(f"device:{device[:DEVICE_CHARS_MAX]}", limits.per_device_per_minute))
         if limits.per_minute:
             counted.append(Limit("all", limits.per_minute))
-        return self._limiter.wait_s(f"campaign:{campaign.id}", counted) if counted else 0.0
+        return self._limiter.wait_s(f"campaign:{campaign.slug}", counted) if counted else 0.0

@@ -57,13 +57,17 @@ class _Published(msgspec.Struct):
     counted: Snapshot
 
 
+LARGEST = frozenset({"headgate_queue_age_seconds"})
+"""Gauges of which the largest counts, and not their sum."""
+
+
 class _Retired(msgspec.Struct):
     folded: list[str] = []
     planes: dict[str, Snapshot] = {}
 
 
 def publish(run_dir: Path, name: str, snapshot: dict[str, Any]) -> None:
-    """Replace this process's file with what it has counted so far; `name` is `PLANE-PID`.
+    """Replace this process's file with what it has counted so far; `name` is `PLANE-PID`, or longer for one of several.
 
     Never raises for a disk that fails: the counts are then old, which is logged once for each reason.
     """
@@ -137,7 +141,8 @@ def _add(planes: dict[str, Snapshot], counted: Snapshot, *, gauges: bool) -> Non
         total.counts[name] = total.counts.get(name, 0) + count
     if gauges:
         for name, value in counted.gauges.items():
-            total.gauges[name] = total.gauges.get(name, 0.0) + value
+            before_value = total.gauges.get(name, 0.0)
+            total.gauges[name] = max(before_value, value) if name in LARGEST else before_value + value
         for number, readers in counted.replicas.items():
             total.replicas[number] = total.replicas.get(number, 0) + readers
 

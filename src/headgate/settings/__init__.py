@@ -6,9 +6,10 @@ Each setting comes from the first of: a command-line option, an environment vari
 
 from .checks import REPLICAS_MAX, WEBHOOKS_MAX
 from .loading import PREFIX, load
-from .model import MEMORY_GATE, Address, Ledger, NoLedger, Settings, SettingsError
+from .model import MAIN, MEMORY_GATE, Address, Ledger, NoLedger, Settings, SettingsError
 
 __all__ = [
+    "MAIN",
     "MEMORY_GATE",
     "PREFIX",
     "REPLICAS_MAX",

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from .model import LEDGER_SERVERS, MEMORY_GATE, Ledger, Settings, SettingsError, parse_address
+from .model import LEDGER_SERVERS, MAIN, MEMORY_GATE, Ledger, Settings, SettingsError, parse_address
 
 WORKERS_MAX = 64
 
@@ -16,12 +16,16 @@ _FAMILY = {"postgresql": "postgresql", "mysql": "mysql", "mariadb": "mysql"}
 REPLICAS_MAX = 16
 """Each process asks every replica once a second how far it has come."""
 
+SHARDS_MAX = 15
+"""Beside the first ledger: each worker has a process and two connections for every one of them."""
+
 NODE_NAME = re.compile(r"[A-Za-z0-9._:-]{1,40}")
 WEBHOOKS_MAX = 16
 """Each has a thread, and a connection to the ledger."""
 
-WEBHOOK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
-"""By it the ledger remembers how far a webhook has been told; a variable can hold one without `-`."""
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
+"""Of a webhook, by which the ledger remembers how far it has been told, or of a shard; a variable can hold one
+without `-`."""
 
 
 _URL_CHARACTERS = re.compile(r"[!-~]*")
@@ -44,7 +48,8 @@ def check(settings: Settings) -> None:
         )
     if settings.limits.concurrency < 1:
         raise SettingsError(f"limits.concurrency is {settings.limits.concurrency}; give a positive number")
-    _check_ledger(settings.ledger)
+    _check_ledger("ledger", settings.ledger)
+    _check_shards(settings)
     _check_events(settings)
     for network in settings.trusted_proxies:
         try:
@@ -56,37 +61,58 @@ def check(settings: Settings) -> None:
             ) from error
 
 
-def _check_ledger(ledger: Ledger) -> None:
+def _check_shards(settings: Settings) -> None:
+    if len(settings.shards) > SHARDS_MAX:
+        raise SettingsError(f"shards holds {len(settings.shards)} ledgers; at most {SHARDS_MAX} beside the first one")
+    used = {settings.ledger.url: "ledger.url"}
+    for name, ledger in settings.shards.items():
+        if not NAME.fullmatch(name) or name == MAIN:
+            raise SettingsError(
+                f"shards holds the name {name!r}; use 1 to 48 of a-z, 0-9, - and _, beginning with a letter, "
+                f"and not {MAIN!r}, which is the ledger of ledger.url"
+            )
+        setting = f"shards.{name}"
+        if not ledger.url:
+            raise SettingsError(
+                f"{setting}.url is not given; write for example postgresql://headgate:PASSWORD@db.example:5432/{name}"
+            )
+        if ledger.url in used:
+            raise SettingsError(f"{setting}.url leads to the same place as {used[ledger.url]}; remove one of them")
+        used[ledger.url] = f"{setting}.url"
+        _check_ledger(setting, ledger)
+
+
+def _check_ledger(setting: str, ledger: Ledger) -> None:
     scheme = ledger.url.split(":", 1)[0]
     if ledger.url and scheme != "sqlite" and scheme not in LEDGER_SERVERS:
         raise SettingsError(
-            f"ledger.url names the scheme {scheme!r}, which this version does not serve; use one of "
-            f"{', '.join(f'{known}://' for known in LEDGER_SERVERS)}, or leave it empty for the embedded SQLite ledger"
+            f"{setting}.url names the scheme {scheme!r}, which this version does not serve; use one of "
+            f"{', '.join(f'{known}://' for known in LEDGER_SERVERS)}, or sqlite:///PATH"
         )
     if scheme == "sqlite" and not ledger.url.startswith("sqlite:///"):
-        raise SettingsError(f"ledger.url is {ledger.url!r}; a SQLite ledger is sqlite:///PATH, or is left out")
+        raise SettingsError(f"{setting}.url is {ledger.url!r}; a SQLite ledger is sqlite:///PATH")
     if scheme == "sqlite" and "?" in ledger.url:
         raise SettingsError(
-            f"ledger.url is {ledger.url!r}, with options after the question mark; "
+            f"{setting}.url is {ledger.url!r}, with options after the question mark; "
             "a SQLite ledger knows none, leave them out"
         )
-    _check_replicas(ledger, scheme)
+    _check_replicas(setting, ledger, scheme)
 
 
-def _check_replicas(ledger: Ledger, scheme: str) -> None:
+def _check_replicas(setting: str, ledger: Ledger, scheme: str) -> None:
     """The URLs may hold passwords, so they are named by their place in the list."""
     if ledger.replica_urls and scheme not in LEDGER_SERVERS:
         raise SettingsError(
-            f"ledger.replica_urls names {len(ledger.replica_urls)}, but the ledger is a SQLite file, which has no "
-            "replicas; leave it out, or name the primary's server in ledger.url"
+            f"{setting}.replica_urls names {len(ledger.replica_urls)}, but the ledger is a SQLite file, which has no "
+            f"replicas; leave it out, or name the primary's server in {setting}.url"
         )
     if len(ledger.replica_urls) > REPLICAS_MAX:
-        raise SettingsError(f"ledger.replica_urls names {len(ledger.replica_urls)} servers; at most {REPLICAS_MAX}")
+        raise SettingsError(f"{setting}.replica_urls names {len(ledger.replica_urls)} servers; at most {REPLICAS_MAX}")
     for number, url in enumerate(ledger.replica_urls, 1):
         found = url.split(":", 1)[0] if "://" in url else ""
         if _FAMILY.get(found) != _FAMILY[scheme]:
             raise SettingsError(
-                f"number {number} of ledger.replica_urls has the scheme {found!r}, and ledger.url {scheme!r}; "
+                f"number {number} of {setting}.replica_urls has the scheme {found!r}, and {setting}.url {scheme!r}; "
                 f"a replica follows a server of its own kind: write {scheme}://USER:PASSWORD@HOST/DATABASE"
             )
 
@@ -101,7 +127,7 @@ def _check_events(settings: Settings) -> None:
     if len(events.webhooks) > WEBHOOKS_MAX:
         raise SettingsError(f"events.webhooks holds {len(events.webhooks)}; at most {WEBHOOKS_MAX} are told of events")
     for name, webhook in events.webhooks.items():
-        if not WEBHOOK_NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise SettingsError(
                 f"events.webhooks holds the name {name!r}; use 1 to 48 of a-z, 0-9, - and _, beginning with a letter"
             )

@@ -20,15 +20,19 @@ _LISTS = {"trusted_proxies", "replica_urls"}
 """Settings that a variable gives as a list: separated by commas, or as JSON."""
 
 
+_NAMED = {("events", "webhooks"), ("shards",)}
+"""Tables of which each entry has a name of the user's own."""
+
+
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in environment.items():
         if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG":
             continue
         *tables, key = name.removeprefix(PREFIX).lower().split("__")
-        if (*tables, key) == ("events", "webhooks"):
+        if (*tables, key) in _NAMED:
             # Its value is not shown: whoever mistakes it writes a URL there.
-            raise SettingsError(f"{name} is set, but webhooks have names; write {name}__NAME__URL")
+            raise SettingsError(f"{name} is set, but {key} have names; write {name}__NAME__URL")
         table = found
         for part in tables:
             table = table.setdefault(part, {})

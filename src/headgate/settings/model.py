@@ -13,6 +13,9 @@ LEDGER_SERVERS = ("postgresql", "mysql", "mariadb")
 
 MEMORY_GATE = "memory:"
 
+MAIN = "main"
+"""What the ledger of `ledger.url` is called where there are others beside it."""
+
 HOST_CHARS_MAX = 32
 
 
@@ -48,7 +51,7 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = ""
-    """SQLAlchemy URL; empty: the SQLite file `ledger.db` in the data directory."""
+    """SQLAlchemy URL; that of `ledger` may be empty: the SQLite file `ledger.db` in the data directory."""
     replica_urls: tuple[str, ...] = ()
     """Servers that follow that of `url`, for what may be read a little late."""
 
@@ -78,6 +81,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_dir: str = "headgate-data"
     workers: int = 1
     ledger: Ledger = msgspec.field(default_factory=Ledger)
+    """With operators and nodes, and campaigns as on any shard."""
+    shards: dict[str, Ledger] = {}
+    """More ledgers, by their names; a campaign lives on one."""
     gate: Gate = msgspec.field(default_factory=Gate)
     events: Events = msgspec.field(default_factory=Events)
     limits: Limits = msgspec.field(default_factory=Limits)
@@ -93,11 +99,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.data_dir)
 
     @property
-    def ledger_file(self) -> Path | None:
-        """The embedded ledger; None where the ledger is on a server."""
-        if self.ledger.url.startswith("sqlite:///"):
-            return Path(self.ledger.url.removeprefix("sqlite:///"))
-        return None if self.ledger.url else self.data / "ledger.db"
+    def ledgers(self) -> dict[str, Ledger]:
+        """All of them by their names, MAIN first."""
+        return {MAIN: self.ledger, **self.shards}
 
     @property
     def secret_path(self) -> Path:

@@ -61,9 +61,9 @@ class Counters:
     def gauge(self, name: str, value: float) -> None:
         self._gauges[name] = value
 
-    def replicas(self, in_use: Mapping[int, bool]) -> None:
-        """Whether this process reads from each replica, by its number."""
-        self._replicas = {str(number): int(used) for number, used in in_use.items()}
+    def replicas(self, in_use: Mapping[str, bool]) -> None:
+        """Whether this process reads from each replica, by its name."""
+        self._replicas = {name: int(used) for name, used in in_use.items()}
 
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, ready for JSON; see `headgate.console.metrics` for the reader."""

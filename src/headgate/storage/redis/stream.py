@@ -22,6 +22,7 @@ from .client import Client
 from .scripts import Script
 
 KEY = "headgate:{events}"
+"""Of the ledger that is alone, or the first of several."""
 
 EVENTS_MAX = 250_000
 """What the stream keeps, some 60 MB; whoever reads it may be that far behind."""
@@ -32,17 +33,23 @@ PAGE = 250
 APPEND = Script("append")
 
 
+def key_of_shard(name: str) -> str:
+    """Positions are those of one ledger, so each has a stream of its own."""
+    return f"headgate:{{events:{name}}}"
+
+
 class RedisStream:
     """Owned by one thread."""
 
     name = "stream"
     page = PAGE
 
-    def __init__(self, address: GateAddress) -> None:
+    def __init__(self, address: GateAddress, key: str = KEY) -> None:
         self._calls = Calls(address)
+        self._key = key
 
     def place(self) -> Place:
-        info = self._ask(_info)
+        info = self._ask(self._info)
         if info is None:
             return Place(BEGINNING, "")
         position = _position(info["last-generated-id"])
@@ -57,7 +64,7 @@ class RedisStream:
         for event in events:
             arguments += [str(event.position), msgspec.json.encode(document(event))]
         given = [str(after), EVENTS_MAX, *arguments]
-        return bool(self._ask(lambda client: APPEND.run(client, [KEY], given)))
+        return bool(self._ask(lambda client: APPEND.run(client, [self._key], given)))
 
     def close(self) -> None:
         self._calls.close()
@@ -68,14 +75,13 @@ class RedisStream:
         except GateAway as error:
             raise NotDelivered(str(error)) from error
 
-
-def _info(client: Client) -> Any:
-    try:
-        return client.xinfo_stream(KEY)
-    except redis.exceptions.ResponseError as error:
-        if "no such key" in str(error):
-            return None
-        raise
+    def _info(self, client: Client) -> Any:
+        try:
+            return client.xinfo_stream(self._key)
+        except redis.exceptions.ResponseError as error:
+            if "no such key" in str(error):
+                return None
+            raise
 
 
 def _position(entry_id: bytes) -> Position:

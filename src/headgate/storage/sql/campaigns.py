@@ -13,8 +13,9 @@ from ...domain.definition import UNITS_MAX, CampaignDefinition
 from ...ports.clock import Clock
 from ...ports.ledger import ClaimRow, LedgerDamaged, PoolStock, SlugTaken, Tally, UnknownCampaign, UnknownPool
 from . import operations
-from .engine import writing
-from .schema import METADATA, campaign, claim, pool
+from .engine import LEDGER_ID, writing
+from .placements import placed_on
+from .schema import METADATA, campaign, claim, counter, pool
 
 _POOLS_PER_INSERT = 1_000
 
@@ -35,6 +36,13 @@ class SqlCampaigns:
         with self._writing.begin() as connection:
             if connection.scalar(sa.select(campaign.c.id).where(campaign.c.slug == definition.slug)) is not None:
                 raise SlugTaken(f"a campaign with the slug {definition.slug!r} exists already; choose another slug")
+            placed = placed_on(connection, definition.slug)
+            own_id = connection.scalar(sa.select(counter.c.value).where(counter.c.name == LEDGER_ID))
+            if placed not in (None, own_id):
+                raise SlugTaken(
+                    f"the slug {definition.slug!r} belongs to a campaign of another ledger, which the settings here do "
+                    "not name; choose another slug"
+                )
             inserted = connection.execute(
                 sa.insert(campaign).values(
                     slug=definition.slug,

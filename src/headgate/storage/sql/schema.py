@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from .types import Bytes16, Name, Number, Text
 
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 """The last migration; a test holds it against the migrations themselves."""
 
 METADATA = sa.MetaData()
@@ -142,4 +142,12 @@ relay = sa.Table(
     sa.Column("name", Name, primary_key=True),
     sa.Column("outbox_id", sa.BigInteger, nullable=False),
     sa.Column("event_offset", sa.Integer, nullable=False),
+)
+
+# Only in the first of several ledgers: which of them a slug belongs to.  It is written before the campaign.
+placement = sa.Table(
+    "placement",
+    METADATA,
+    sa.Column("slug", Name, primary_key=True),
+    sa.Column("ledger_id", sa.BigInteger, nullable=False),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...ports.ledger import LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable
+from ...ports.ledger import LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable, LedgerUnusable
 from .bounded import BoundedConnection
 from .schema import SCHEMA_VERSION
 
@@ -31,7 +31,7 @@ VERSIONS_WANTED = {"postgresql": (14,), "mariadb": (10, 6), "mysql": (8, 0, 16)}
 """PostgreSQL as far back as its project keeps it up; the others since they do what a CHECK says."""
 
 _LOSES = "a confirmed claim would be lost in a crash; set it to {}"
-_REPLICA = "it takes no writes, and may be a replica; name the primary in ledger.url"
+_REPLICA = "it takes no writes, and may be a replica; name the primary instead"
 _SETTINGS_WANTED = {
     "postgresql": (("fsync", "on", _LOSES.format("on")), ("transaction_read_only", "off", _REPLICA)),
     "mysql": (
@@ -80,20 +80,18 @@ def shown(url: sa.URL) -> str:
 
 
 def check_server(connection: sa.Connection) -> str:
-    """Whether this server keeps what a ledger promises; raises LedgerUnavailable.  Its name and version."""
+    """Whether this server keeps what a ledger promises; raises LedgerUnusable.  Its name and version."""
     dialect, url = connection.dialect, connection.engine.url
     name, version = _kind(connection)
     found = server_name(connection)
     if version < VERSIONS_WANTED[name]:
         wanted = ".".join(map(str, VERSIONS_WANTED[name]))
-        raise LedgerUnavailable(
-            f"the ledger {shown(url)} is on {found}; at least {wanted} is needed, upgrade the server"
-        )
+        raise LedgerUnusable(f"the ledger {shown(url)} is on {found}; at least {wanted} is needed, upgrade the server")
     for setting, right, why in _SETTINGS_WANTED[dialect.name]:
         question = f"SHOW {setting}" if dialect.name == "postgresql" else f"SELECT @@{setting}"
         value = str(connection.exec_driver_sql(question).scalar_one())
         if value != right:
-            raise LedgerUnavailable(f"the ledger {shown(url)} is on a server with {setting} = {value}: {why}")
+            raise LedgerUnusable(f"the ledger {shown(url)} is on a server with {setting} = {value}: {why}")
     return found
 
 
@@ -152,7 +150,7 @@ def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
             if context.connection is None:
                 raise LedgerUnavailable(
                     f"the ledger {shown(url)} cannot be reached: {str(error.orig).strip()}; "
-                    "look whether the server runs, and at host, port, names and password in ledger.url"
+                    "look whether the server runs, and at host, port, names and password in its URL"
                 ) from context.original_exception
             committing = context.statement is None
             # Whatever came of it, the next transaction gets another connection: this one may be in the middle of it.
@@ -203,9 +201,7 @@ def server_meaning(error: BaseException | None, url: sa.URL, *, committing: bool
     if committing:
         return LedgerInDoubt(f"{said}; whether the last commit happened is not known")
     if _is_read_only(error):
-        return LedgerUnavailable(
-            f"{said}; this server takes no writes, it may be a replica: name the primary in ledger.url"
-        )
+        return LedgerUnavailable(f"{said}; this server takes no writes, it may be a replica: name the primary instead")
     return LedgerUnavailable(f"{said}; nothing was written")
 
 
