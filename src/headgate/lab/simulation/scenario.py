@@ -26,6 +26,7 @@ class Scenario(msgspec.Struct, frozen=True):
     keyed: float
     repeats: float
     shared_gate: bool
+    queued: bool
 
     @staticmethod
     def of(rng: random.Random) -> Scenario:
@@ -40,6 +41,7 @@ class Scenario(msgspec.Struct, frozen=True):
             keyed=rng.choice([0.0, 0.5, 1.0]),
             repeats=rng.choice([0.0, 0.3, 0.8]),
             shared_gate=rng.random() < 0.5,
+            queued=rng.random() < 0.3,
         )
 
 

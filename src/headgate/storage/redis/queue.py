@@ -125,8 +125,10 @@ def _not_put(batch: Sequence[_Put], in_doubt: bool) -> list[Enqueued]:
 def _state(found: bytes) -> QueueState:
     if found == b"pending":
         return QueueState(True)
-    outcome, _, reason = found.decode("ascii").partition(" ")
-    return QueueState(False, outcome, reason)
+    if not found:
+        return QueueState(False)
+    pool_id, outcome, reason = found.decode("ascii").split(" ")
+    return QueueState(False, outcome, reason, int(pool_id))
 
 
 class RedisWaitingClaims:
@@ -159,14 +161,13 @@ class RedisWaitingClaims:
         arguments: list[Any] = [_GROUP, REFUSAL_KEPT_MS]
         for waiting, decision in decided:
             keys.append(_person_key(ledger_id, campaign_id, waiting.request.person))
-            arguments += [waiting.place, waiting.mark, _text(decision)]
+            arguments += [waiting.place, waiting.mark, _text(waiting.request.pool_id, decision)]
         self._calls.call(lambda client: _SETTLE.run(client, keys, arguments))
 
     def close(self) -> None:
         self._calls.close()
 
 
-def _text(decision: Granted | Refusal) -> str:
-    if isinstance(decision, Granted):
-        return ""
-    return f"{decision.outcome} {decision.reason}" if decision.reason else str(decision.outcome)
+def _text(pool_id: int, decision: Granted | Refusal) -> str:
+    """What `_state` reads."""
+    return "" if isinstance(decision, Granted) else f"{pool_id} {decision.outcome} {decision.reason or ''}"
