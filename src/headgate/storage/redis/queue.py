@@ -24,7 +24,7 @@ from .lanes import Lanes
 from .scripts import Script
 
 LENGTH_MAX = 200_000
-"""Requests of one campaign that may wait: some 60 MB there, and ten seconds of a consumer."""
+"""Requests of one campaign that may wait: 50 MB there, and some seconds of a consumer."""
 UNDECIDED_MAX = 10
 """Of one person: whoever sends many different requests must not keep others out."""
 KEPT_MS = 86_400_000
