@@ -16,15 +16,19 @@ from unittest.mock import patch
 import pytest
 
 from headgate.domain.allocation import Record
-from headgate.domain.claim import Claim, ClaimRequest, Granted
+from headgate.domain.claim import LIVE, Claim, ClaimRequest, Granted
 from headgate.domain.event import EventKind
-from headgate.domain.outcome import SOLD_OUT, STORE_UNAVAILABLE, Refusal
+from headgate.domain.outcome import QUEUE_NOT_READ, SOLD_OUT, STORE_UNAVAILABLE, Refusal
 from headgate.lab.simulation.run import SeedFailed, run_seeds
 from headgate.lab.simulation.world import World
+from headgate.participant.own import Own
+from headgate.participant.plane import Refused
 from headgate.ports.gate import Admission
 from headgate.ports.ledger import BatchResult, LedgerInDoubt, PoolStock
 from headgate.ports.pending import Pending
+from headgate.ports.queue import Taken
 from headgate.services.claiming import ClaimDesk, Decision
+from headgate.services.consuming import Consumer
 from headgate.services.gated import GatedClaims
 from headgate.services.relaying import Relay
 from headgate.services.stock import StockBoard
@@ -139,6 +143,24 @@ class ForgetsThatStockReturns(GatedClaims):
 
     def _ledger_knows(self, request: ClaimRequest) -> bool:
         return bool(self._ledger.claims_of(request.campaign_id, request.person))
+
+
+class SettlesFirst(Consumer):
+    """Takes requests out of the queue before the ledger has decided them, as a queue with automatic acknowledgement."""
+
+    def _decide(self, campaign: Any, taken: Taken) -> None:
+        claim = Claim("0" * 30, 1, "p0", 1, "confirmed", "000001-AAAAAA", 0)  # type: ignore[arg-type]
+        self._queue.settle(campaign.id, [(waiting, Granted(claim, repeated=False)) for waiting in taken.waiting])
+        super()._decide(campaign, taken)
+
+
+async def claims_first(plane: Any, entry: Any, person: bytes) -> Own:
+    """Asks the ledger what somebody has, and then the queue what they wait for."""
+    claims = await plane.reader.claims_of(entry.campaign.id, person)
+    state = await plane.queued.state_of(entry, person)
+    if state.pending is None and not claims:
+        raise Refused(QUEUE_NOT_READ)
+    return Own(claims, sum(claim.status in LIVE for claim in claims), state)
 
 
 class NoUniqueKey(SqliteClaims):
@@ -309,6 +331,8 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "doubt that nobody looks into": ({"make_desk": CallsDoubtAFailure}, "X2|I4"),
     "a gate as the authority": ({"make_gate": TrustsItself}, "I4|I7"),
     "a gate that never hears of returned stock": ({"make_gate": DeafGate}, "X2|I4"),
+    "requests settled before they are decided": ({"make_consumer": SettlesFirst}, "I3"),
+    "claims looked up before the queue": ({"look_up": claims_first}, "I3"),
     "a ledger without the unique key": ({"make_claims": NoUniqueKey}, "I2|I7"),
     "a return that is lost": ({"make_claims": ReturnsNothing}, "I5"),
     "stock taken again after a doubt": ({"make_claims": TakesAgain}, "I5"),

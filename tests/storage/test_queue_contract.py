@@ -95,8 +95,8 @@ def test_a_claim_leaves_nothing_and_a_refusal_can_be_read(bench: Bench) -> None:
     assert state(bench, 1) == PENDING, "taken is not decided"
     consumer.settle(CAMPAIGN, [(first, granted()), (second, SOLD_OUT), (third, KEY_REUSED)])
     assert state(bench, 1) == NOTHING
-    assert state(bench, 2) == QueueState(False, "sold_out")
-    assert state(bench, 3) == QueueState(False, "invalid", "key_reused")
+    assert state(bench, 2) == QueueState(False, "sold_out", pool_id=1)
+    assert state(bench, 3) == QueueState(False, "invalid", "key_reused", pool_id=1)
     for which in Which:
         assert take(consumer, which) == Taken([], 0, 0.0)
 
@@ -118,7 +118,7 @@ def test_whoever_has_several_requests_waits_until_the_last_is_decided(bench: Ben
     settle(consumer, [first], SOLD_OUT)
     assert state(bench, 1) == PENDING
     settle(consumer, [second], CLOSED)
-    assert state(bench, 1) == QueueState(False, "closed")
+    assert state(bench, 1) == QueueState(False, "closed", pool_id=2)
 
 
 def test_what_a_consumer_took_before_its_restart_is_its_own(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -18,9 +19,14 @@ from headgate.domain.claim import QUEUED
 from headgate.domain.outcome import QUEUE_FULL, QUEUE_UNAVAILABLE, SOLD_OUT, UNKNOWN
 from headgate.ports.gate import GateAway
 from headgate.ports.ledger import LedgerUnavailable
+from headgate.ports.limiter import ADDRESSES, Limit
+from headgate.ports.pending import Pending
 from headgate.ports.queue import QueueState, Taken, Which
+from headgate.storage.redis import examination
 from headgate.storage.redis.address import GateAddress, parse
 from headgate.storage.redis.client import connect
+from headgate.storage.redis.gate import RedisGate
+from headgate.storage.redis.limiter import RedisLimiter
 from headgate.storage.redis.queue import REFUSAL_KEPT_MS, UNDECIDED_MAX
 from tests.servers import Server, free_port, valkey, valkey_cluster
 from tests.storage.queue_bench import NOTHING, PENDING, RedisBench, person, persons, put, request, settle, state, take
@@ -244,6 +250,40 @@ def test_a_server_that_takes_no_writes_or_has_no_room_says_so_and_took_nothing(
     put_until_it_waits(alone, 5)
     assert persons(take(alone.consumer("c"))) == [1, 3, 5]
     client.close()
+
+
+def test_a_user_who_may_do_what_the_documentation_asks_for_may_do_all_of_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client: Any = redis.Redis.from_url(server.url)
+    rights = re.findall(r"\+@?\w+", inspect.getsource(examination.examine))
+    assert rights == ["+@read", "+@write", "+@scripting", "+info"]
+    client.execute_command("ACL", "SETUSER", "headgate", "on", ">sekret", "resetkeys", "~headgate:*", *rights)
+    client.close()
+    address = parse(server.url.replace("://", "://headgate:sekret@"))
+    assert "median" in examination.examine(address)
+    bench = RedisBench(address, monkeypatch)
+    assert put(bench, request(1), request(2)) == [QUEUED] * 2
+    consumer = bench.consumer("c")
+    taken = take(consumer)
+    assert 0 <= taken.age_s < 60
+    bench.time_passes()
+    settle(consumer, take(consumer, Which.ABANDONED).waiting, SOLD_OUT)
+    assert state(bench, 1).outcome == "sold_out"
+    limiter = RedisLimiter(bench.loop, address, b"k" * 32, lambda _: pytest.fail("nobody was counted"))
+
+    async def counted() -> float:
+        wait = limiter.wait_s(ADDRESSES, [Limit("192.0.2.1", 3)])
+        return await wait if isinstance(wait, Pending) else wait
+
+    assert bench.loop.run_until_complete(counted()) == 0
+    bench.loop.run_until_complete(limiter.close())
+    gate = RedisGate(address, lambda: 1)
+    assert gate.follow(7, -1, 5, [person(1)])
+    assert gate.seen(7, [person(1)]) == (5, [True])
+    gate.erase(7)
+    gate.close()
+    bench.close()
 
 
 def test_a_primary_of_a_cluster_dies_and_its_replica_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

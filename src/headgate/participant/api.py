@@ -103,11 +103,15 @@ class Api:
         plane = self._plane
         entry = plane.entry(slug)
         session = plane.own_session(scope.headers)
-        own = await look_up(plane, entry, session.person)
+        own = await look_up(plane.shard_of(entry), entry, session.person)
         body: dict[str, Any] = {"claims": [claim_object(claim) for claim in own.claims]}
         if own.state is not None and own.state.pending is not None:
             body["pending"] = own.state.pending
-            body |= {name: said for name in ("outcome", "reason") if (said := getattr(own.state, name))}
+            if own.state.outcome:
+                # Somebody with several requests has to know of which one this is.
+                body |= {"outcome": own.state.outcome, "pool": entry.pool_codes.get(own.state.pool_id)}
+            if own.state.reason:
+                body["reason"] = own.state.reason
         return Answer(200, PERSONAL, _encode(body))
 
     async def cancel(self, scope: Scope, _responder: Responder, slug: str, rest: str) -> Answer:

@@ -88,7 +88,7 @@ class Forms:
         entry = plane.entry(slug)
         session = plane.session(scope.headers)
         notice = next((name for name in NOTICES if f"notice={name}" in scope.query_string), None)
-        own = NOTHING if session is None else await look_up(plane, entry, session.person)
+        own = NOTHING if session is None else await look_up(plane.shard_of(entry), entry, session.person)
         claims = own.claims
         # Only what this person holds is looked up and shown, so a page of thousands of pools stays small.
         codes = {claim.pool_code for claim in claims}

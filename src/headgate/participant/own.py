@@ -8,7 +8,7 @@ from ..domain.claim import LIVE, Claim
 from ..domain.outcome import QUEUE_NOT_READ, Outcome
 from ..ports.queue import QueueState
 from ..services.book import Entry
-from .plane import Plane, Refused
+from .plane import Refused, Shard
 
 # Of no interest to somebody who holds all that they may: they had it later, or from elsewhere.
 _LOST = frozenset({Outcome.SOLD_OUT, Outcome.CLOSED, Outcome.PAUSED, Outcome.NOT_OPEN})
@@ -25,9 +25,8 @@ class Own(NamedTuple):
 NOTHING = Own([], 0, None)
 
 
-async def look_up(plane: Plane, entry: Entry, person: bytes) -> Own:
+async def look_up(shard: Shard, entry: Entry, person: bytes) -> Own:
     """Raises Refused."""
-    shard = plane.shard_of(entry)
     with shard.permit():
         state = None
         if shard.queued is not None and entry.queued:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from ..domain.campaign import NO_POOL
 from ..domain.claim import ClaimRequest, Granted, Queued
 from ..domain.outcome import Refusal
 from .pending import Pending
@@ -24,12 +25,14 @@ class QueueState(msgspec.Struct, frozen=True, gc=False):
     """What the queue knows of a person in a campaign.
 
     `pending` says whether a request of theirs waits; None where the queue cannot be asked.  `outcome` and
-    `reason` are those of a refusal that was decided, until they ask again or some time has passed; else empty.
+    `reason` are those of the refusal that was decided last, `pool_id` is what it was about, until they ask again
+    or some time has passed; else they are empty.
     """
 
     pending: bool | None
     outcome: str = ""
     reason: str = ""
+    pool_id: int = NO_POOL
 
 
 class ClaimQueue(Protocol):

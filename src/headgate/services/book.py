@@ -29,6 +29,7 @@ class Entry:
         self.shard = shard
         self.queued = queues and campaign.mode is Mode.QUEUED
         self.pool_ids = {pool.code: pool.id for pool in campaign.pools}
+        self.pool_codes = {pool.id: pool.code for pool in campaign.pools} if self.queued else {}
         self.publication = Publication(campaign, board)
         self._board = board
         self._active = campaign.control is Control.ACTIVE

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     made: bool
 
 
-class Told(NamedTuple):
+class ToldEvent(NamedTuple):
     """An event as its receiver got it."""
 
     id: str
@@ -94,7 +94,16 @@ class Judge:
                 raise Violation(f"I6 claim {row.id} came back to life")
             self._rows[row.id] = row
         self._nobody_holds_too_much()
+        self._keys_made_one_claim_each()
         self._outbox_tells_everything()
+
+    def _keys_made_one_claim_each(self) -> None:
+        twice = self._connection.execute(
+            "SELECT hex(person), hex(key_digest), count(*) FROM claim WHERE key_digest IS NOT NULL"
+            " GROUP BY person, key_digest HAVING count(*) > 1"
+        ).fetchone()
+        if twice is not None:
+            raise Violation(f"I7 the key {twice[1]} of person {twice[0]} made {twice[2]} claims")
 
     def _read(self) -> list[Row]:
         return [
@@ -151,9 +160,9 @@ class Judge:
         if sorted(cancelled) != ended:
             raise Violation(f"I13 the outbox tells of {len(cancelled)} cancellations, and {len(ended)} are committed")
 
-    def received(self, events: list[Told]) -> None:
+    def received(self, events: list[ToldEvent]) -> None:
         """Everything that a receiver ever got: each change at least once, under one id, and in order."""
-        known: dict[str, Told] = {}
+        known: dict[str, ToldEvent] = {}
         for event in events:
             first = known.setdefault(event.id, event)
             if event != first:
@@ -175,6 +184,16 @@ class Judge:
         if answer.outcome == "sold_out" and since is not None and since < answer.sent_at - STALE_S:
             raise Violation(
                 f"X2 {answer.pool} was called sold out at {answer.answered_at:.3f}, with stock since {since:.3f}"
+            )
+
+    def nothing_left(self, person: bytes, asked_at: float, answered_at: float, lost_at: list[float]) -> None:
+        """Called when somebody who waited is told of no claim, no refusal and no request of theirs.
+
+        `lost_at`: when the queue lost something.
+        """
+        if not any(asked_at <= moment <= answered_at for moment in lost_at):
+            raise Violation(
+                f"I3 the request of {person.hex()}, which waited since {asked_at:.3f}, was gone at {answered_at:.3f}"
             )
 
     def verdict(self, answers: list[Answer]) -> None:

@@ -33,7 +33,7 @@ class _Contents(msgspec.Struct):
 
     entries: dict[int, _Entry] = {}
     marks: dict[Person, dict[bytes, int]] = {}
-    refusals: dict[Person, Refusal] = {}
+    refusals: dict[Person, QueueState] = {}
 
 
 class SimulatedQueue:
@@ -74,8 +74,7 @@ class SimulatedQueue:
         marks = self.contents.marks.get((campaign_id, person), {})
         if any(place in self.contents.entries for place in marks.values()):
             return QueueState(True)
-        refusal = self.contents.refusals.get((campaign_id, person))
-        return QueueState(False) if refusal is None else QueueState(False, refusal.outcome, refusal.reason or "")
+        return self.contents.refusals.get((campaign_id, person), QueueState(False))
 
     def consumer(self, name: str) -> SimulatedConsumer:
         return SimulatedConsumer(self, name)
@@ -129,7 +128,9 @@ class SimulatedConsumer:
             if isinstance(decision, Granted):
                 contents.refusals.pop(person, None)
             elif waited:
-                contents.refusals[person] = decision
+                contents.refusals[person] = QueueState(
+                    False, decision.outcome, decision.reason or "", waiting.request.pool_id
+                )
             contents.entries.pop(place, None)
 
     def close(self) -> None: ...

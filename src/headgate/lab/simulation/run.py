@@ -16,7 +16,7 @@ import structlog
 from ...bootstrap.simulated import open_engine, upgrade
 from .judge import Violation
 from .loop import SimulatedLoop
-from .worker import Parts
+from .surroundings import Parts
 from .world import World
 
 

@@ -27,6 +27,7 @@ class Scenario(msgspec.Struct, frozen=True):
     repeats: float
     shared_gate: bool
     receivers_account: bool
+    queued: bool
 
     @staticmethod
     def of(rng: random.Random) -> Scenario:
@@ -42,6 +43,7 @@ class Scenario(msgspec.Struct, frozen=True):
             repeats=rng.choice([0.0, 0.3, 0.8]),
             shared_gate=rng.random() < 0.5,
             receivers_account=rng.random() < 0.5,
+            queued=rng.random() < 0.3,
         )
 
 

@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import contextlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims
+from ...bootstrap.simulated import SqliteClaims
 from ...participant.claims import ClaimForm
-from ...ports.ledger import DecidingLedger, LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
+from ...participant.plane import Reader
+from ...ports.ledger import LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
 from ...services.book import REFRESH_S, CampaignBook, Ledgers, News, Refresher
-from ...services.claiming import ClaimDesk
-from ...services.gated import GatedClaims
 from ...services.ledger_thread import RunnerWriter
 from ...services.limits import Limits
 from ...services.primary_alone import PrimaryAlone
-from ...services.relaying import Relay
+from ...services.queued import QueuedDesk
 from ...services.stock import StockBoard
+from .consuming import FarQueue
 from .faults import FaultyConnection
-from .judge import Judge
-from .scenario import NoLimiter, Scenario, SeededEntropy, Silence, SimulatedClock
-from .shared_gate import SimulatedGate
-
-
-class Parts(NamedTuple):
-    """What is under test; a test plants a bug by passing another one."""
-
-    make_gate: Callable[..., MemoryGate] = MemoryGate
-    make_desk: Callable[..., ClaimDesk] = ClaimDesk
-    make_claims: Callable[..., SqliteClaims] = SqliteClaims
-    make_gated: Callable[..., DecidingLedger] = GatedClaims
-    make_relay: Callable[..., Relay] = Relay
-
-
-class Surroundings(Protocol):
-    """What a worker finds in its world."""
-
-    rng: random.Random
-    loop: asyncio.AbstractEventLoop
-    scenario: Scenario
-    path: Path
-    authority: SimulatedClock
-    entropy: SeededEntropy
-    campaigns: SqlCampaigns
-    judge: Judge
-    control: str
-    parts: Parts
-    shared_gate: SimulatedGate
-
-    def delay(self) -> float: ...
-
-    def pick_fault(self) -> str | None: ...
+from .scenario import NoLimiter, Silence, SimulatedClock
+from .surroundings import Surroundings, behind_gate
 
 
 class WorkerDied(Exception):
@@ -132,28 +100,27 @@ class Worker:
         self.gate = world.parts.make_gate(board, exclusive=exclusive)
         sources = PrimaryAlone(Ledgers(world.campaigns, claims))
         self._refresher = Refresher(sources, self.clock, exclusive=exclusive)
-        self.book = CampaignBook(board, self.gate)
+        self.book = CampaignBook(board, self.gate, queues=True)
         self.runner = SimulatedRunner(world, self)
         self.desk = world.parts.make_desk(
             world.loop,
-            RunnerWriter(self._behind_gate(claims), self.runner),
+            RunnerWriter(behind_gate(world, claims), self.runner),
             self.gate,
             board,
             Silence(),
             self._refresher.read_again,
             self.kill,
         )
-        self.form = ClaimForm(self.desk, self.gate, Limits(NoLimiter(), 0), Silence(), b"k" * 32)
+        self.queued = QueuedDesk(FarQueue(world), self.desk, self.clock)
+        self.form = ClaimForm(self.desk, self.gate, Limits(NoLimiter(), 0), Silence(), b"k" * 32, self.queued)
+        self.reader = Reader(claims, self.runner)
         self.alive = True
         self.book.take_all(self._refresher.look())
         world.loop.call_later(REFRESH_S, self._look, claims)
 
-    def _behind_gate(self, claims: SqliteClaims) -> DecidingLedger:
-        """As nodes on a server's ledger ask it, in the runs that have a shared gate."""
-        world = self._world
-        if not world.scenario.shared_gate:
-            return claims
-        return world.parts.make_gated(claims, world.shared_gate, world.loop.time)
+    def permit(self) -> contextlib.nullcontext[None]:
+        """Nothing in here is a matter of admission."""
+        return contextlib.nullcontext()
 
     def _look(self, claims: SqliteClaims) -> None:
         """The watcher's turn; what it read is taken over a little later, as by another thread."""

@@ -6,24 +6,30 @@ import asyncio
 import contextlib
 import random
 import shutil
+from collections.abc import Awaitable
 from functools import partial
 from pathlib import Path
 
 from ...bootstrap.simulated import SqlCampaigns, SqliteClaims, SqlOutbox, open_engine
-from ...domain.campaign import Campaign, Control
-from ...domain.claim import Granted, Queued
-from ...domain.outcome import Refusal
-from ...participant.claims import ClaimBody
+from ...domain.campaign import Campaign, Control, Mode
+from ...domain.claim import LIVE, Granted, Queued
+from ...domain.outcome import Outcome, Refusal
+from ...participant.claims import ClaimBody, Told
+from ...participant.own import Own
+from ...participant.plane import Refused
 from ...ports.gate import GateAway
 from ...services import operating
 from ...services.following import GateFollower
 from ...services.relaying import Relay, Tenure
 from ...services.sessions import Session
-from .judge import Answer, Judge, Told, Violation
+from .consuming import ConsumerProcess
+from .judge import Answer, Judge, ToldEvent, Violation
+from .queue import SimulatedQueue
 from .receiver import SimulatedReceiver
 from .scenario import FAULTS, START_MS, WINDOW_MS, Scenario, SeededEntropy, SimulatedClock
 from .shared_gate import SimulatedGate
-from .worker import Parts, Worker, WorkerDied
+from .surroundings import Parts
+from .worker import Worker, WorkerDied
 
 SLUG = "sim"
 RETRY_MAX = 60
@@ -32,23 +38,20 @@ RETRY_MAX = 60
 PROBE_MS = 8_000
 """A stranger needs this much of the window to be sure of an answer other than `closed`."""
 
+CONSUMERS = 2
+
 SETTLE_S = 6.0
 """Longer than a restart, a refresh and the slowest step together."""
 
 
 class World:
     def __init__(
-        self,
-        seed: int,
-        template: Path,
-        directory: Path,
-        loop: asyncio.AbstractEventLoop,
-        parts: Parts,
+        self, seed: int, template: Path, directory: Path, loop: asyncio.AbstractEventLoop, parts: Parts
     ) -> None:
+        self.parts = parts
         self.rng = random.Random(seed)
         self.loop = loop
         self.scenario = Scenario.of(self.rng)
-        self.parts = parts
         self.shared_gate = SimulatedGate()
         self.receiver = SimulatedReceiver("webhook:sim", accounts=self.scenario.receivers_account)
         self.path = directory / "ledger.db"
@@ -59,8 +62,15 @@ class World:
         self.campaigns = SqlCampaigns(self._engine, self.authority)
         self.control = "active"
         self.faults_on = True
+        self.queue = SimulatedQueue(loop.time, self.entropy)
         self.answers: list[Answer] = []
         self.workers: list[Worker] = []
+        self.consumers = [ConsumerProcess(self, number) for number in range(CONSUMERS * self.scenario.queued)]
+        self._queue_lost_at: list[float] = []
+
+    @property
+    def mode(self) -> str:
+        return Mode.QUEUED if self.scenario.queued else Mode.IMMEDIATE
 
     def delay(self) -> float:
         """Seconds that a step takes: mostly short, sometimes very long."""
@@ -74,16 +84,19 @@ class World:
     async def run(self) -> None:
         """Raises Violation."""
         campaign = self._create()
+        self.pool_ids = {item.code: item.id for item in campaign.pools}
         self.judge = Judge(self.path, campaign.opens_at_ms, campaign.closes_at_ms, self.scenario.per_person)
         self.workers = [Worker(self, number) for number in range(self.scenario.workers)]
         for worker in self.workers:
             worker.start()
-        chaos = [
-            self.loop.create_task(duty)
-            for duty in (
-                self._operate(), self._erase_gates(), self._follow(), self._trouble_the_shared_gate(), self._relay(),
-            )
+        for consumer in self.consumers:
+            consumer.start()
+        duties = [
+            self._operate(), self._erase_gates(), self._follow(), self._trouble_the_shared_gate(), self._relay()
         ]  # fmt: skip
+        if self.scenario.queued:
+            duties.append(self._trouble_the_queue())
+        chaos = [self.loop.create_task(duty) for duty in duties]
         people = [self._person(number) for number in range(self.scenario.persons)]
         await asyncio.gather(*people)
         for task in chaos:
@@ -98,6 +111,8 @@ class World:
         for worker in self.workers:
             if worker.alive:
                 worker.connection.close()
+        for consumer in self.consumers:
+            consumer.close()
         self.judge.close()
         self._engine.dispose()
 
@@ -107,9 +122,9 @@ class World:
         with self._engine.execution_options(immediate=True).begin() as connection:
             connection.exec_driver_sql(
                 "INSERT INTO campaign (id, slug, kind, title, opens_at, closes_at, utc_offset_s, per_person, rehearsal,"
-                " verification, control, version, created_at) VALUES (1, ?, 'first_come', '{}', ?, ?, 0, ?, 0, 'none',"
-                " 'active', 1, 0)",
-                (SLUG, opens_ms, opens_ms + WINDOW_MS, self.scenario.per_person),
+                " verification, control, version, created_at, mode) VALUES (1, ?, 'first_come', '{}', ?, ?, 0, ?, 0,"
+                " 'none', 'active', 1, 0, ?)",
+                (SLUG, opens_ms, opens_ms + WINDOW_MS, self.scenario.per_person, self.mode),
             )
             for code, units in self.scenario.pools.items():
                 connection.exec_driver_sql(
@@ -184,16 +199,32 @@ class World:
         tenure.extend(float("inf"))
         return self.parts.make_relay(SqlOutbox(self._engine), self.receiver, tenure, self.entropy)
 
-    def _everything_told(self) -> list[Told]:
+    def _everything_told(self) -> list[ToldEvent]:
         """What the receiver has got once nothing fails any more, in the order in which it came."""
         self.receiver.away = self.receiver.loses_answers = False
         relay = self._new_relay()
         while relay.step() == 0.0:
             pass
         return [
-            Told(event.id, event.kind, event.claim_id, event.campaign, event.pool, event.at_ms, str(event.position))
+            ToldEvent(
+                event.id, event.kind, event.claim_id, event.campaign, event.pool, event.at_ms, str(event.position)
+            )
             for event in self.receiver.got
         ]
+
+    async def _trouble_the_queue(self) -> None:
+        """The same for the queue, which loses what waits there."""
+        while True:
+            await asyncio.sleep(self.rng.uniform(0.1, 2.0))
+            self.queue.away = False
+            if self.faults_on and self.scenario.fault_rate:
+                trouble = self.rng.choice(["replicate", "replicate", "fail_over", "flush", "away"])
+                if trouble == "away":
+                    self.queue.away = True
+                else:
+                    getattr(self.queue, trouble)()
+                if trouble in ("fail_over", "flush"):
+                    self._queue_lost_at.append(self.loop.time())
 
     async def _person(self, number: int) -> None:
         """Wants a place, asks until the answer is definite, asks again, cancels, is sent twice by the network."""
@@ -228,10 +259,58 @@ class World:
         await asyncio.sleep(self.delay())
         sent_at = self.loop.time()
         try:
-            decision: Granted | Refusal = await worker.call(partial(self._handle, worker, person, pool, key))
+            told: Told = await worker.call(partial(self._handle, worker, person, pool, key))
         except WorkerDied:
             return None
         await asyncio.sleep(self.delay() / 4)
+        if isinstance(told, Queued):
+            return await self._wait(person, pool, sent_at)
+        self._hears(told, person, pool, key, sent_at)
+        return told
+
+    async def _wait(self, person: bytes, pool: str, asked_at: float) -> Granted | Refusal | None:
+        """Look until nothing waits any more; None for somebody who has to ask again."""
+        for _ in range(RETRY_MAX):
+            await asyncio.sleep(self.rng.uniform(0.05, 0.8))
+            worker = self.rng.choice(self.workers)
+            sent_at = self.loop.time()
+            try:
+                own: Own = await worker.call(partial(self._look, worker, person))
+            except (WorkerDied, Refused):
+                continue
+            await asyncio.sleep(self.delay() / 4)
+            state = own.state
+            assert state is not None, "the campaign is queued"
+            if state.pending is not False:
+                continue
+            if state.outcome:
+                if state.pool_id != self.pool_ids[pool]:
+                    # Of an older request, which somebody took for lost.
+                    return None
+                refusal = Refusal(Outcome(state.outcome), "", state.reason or None)
+                self._hears(refusal, person, pool, None, sent_at, asked_at)
+                return refusal
+            live = [claim for claim in own.claims if claim.status in LIVE]
+            for claim in live:
+                self._hears(Granted(claim, True), person, claim.pool_code, None, sent_at)
+            if not own.claims:
+                self.judge.nothing_left(person, asked_at, self.loop.time(), self._queue_lost_at)
+            return Granted(live[-1], True) if live else None
+        return None
+
+    def _look(self, worker: Worker, person: bytes) -> Awaitable[Own]:
+        return self.parts.look_up(worker, worker.book.get(SLUG), person)
+
+    def _hears(
+        self,
+        decision: Granted | Refusal,
+        person: bytes,
+        pool: str,
+        key: str | None,
+        sent_at: float,
+        asked_at: float | None = None,
+    ) -> None:
+        """`asked_at` is when they asked for what was decided, where that was another request than the one sent now."""
         granted = decision if isinstance(decision, Granted) else None
         answer = Answer(
             person=person,
@@ -245,11 +324,10 @@ class World:
             code=granted.claim.code if granted else None,
             made=granted is not None and not granted.repeated,
         )
-        self.judge.told(answer)
+        self.judge.told(answer if asked_at is None else answer._replace(sent_at=asked_at))
         self.answers.append(answer)
-        return decision
 
-    async def _handle(self, worker: Worker, person: bytes, pool: str, key: str | None) -> Granted | Refusal:
+    async def _handle(self, worker: Worker, person: bytes, pool: str, key: str | None) -> Told:
         """What the participant's route does with a request that has been read."""
         entry = worker.book.get(SLUG)
         assert entry is not None, "a worker begins with the campaigns of the ledger"
@@ -258,9 +336,7 @@ class World:
         if early is not None:
             return early
         asked = worker.form.ask(entry, session, key, ClaimBody(pool))
-        told = asked if isinstance(asked, Granted | Queued | Refusal) else await asked
-        assert not isinstance(told, Queued), "the campaign is immediate"
-        return told
+        return asked if isinstance(asked, Granted | Queued | Refusal) else await asked
 
     async def _cancel(self, person: bytes, claim_id: str) -> None:
         worker = self.rng.choice(self.workers)
@@ -274,7 +350,7 @@ class World:
 
     async def _what_is_left_can_be_had(self) -> None:
         """Once nothing fails any more, a stranger gets a unit of every pool that has one."""
-        self.faults_on = False
+        self.faults_on = self.queue.away = False
         if self.control != Control.ACTIVE:
             operating.command(self.campaigns, SLUG, "resume", actor="sim")
             self.control = str(Control.ACTIVE)

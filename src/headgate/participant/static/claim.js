@@ -72,8 +72,8 @@ async function decision() {
     const here = (mine.claims ?? []).filter(claim => alive(claim) && claim.pool === intent.pool);
     const claim = here.find(claim => !known.includes(claim.id)) ?? (single ? here[0] : undefined);
     if (claim) return { claim, status: known.includes(claim.id) ? 200 : 201 };
-    // Neither a claim nor a refusal: the request was lost, and is sent again.
-    return mine.ok && mine.outcome === "unexpected" ? { ...mine, outcome: "unknown" } : mine;
+    // Neither a claim nor a refusal of this request: it was lost, and is sent again.
+    return mine.ok && mine.pool !== intent.pool ? { ...mine, outcome: "unknown" } : mine;
   }
 }
 

@@ -27,6 +27,9 @@ ANSWER_S = 0.5
 CONNECTIONS_MAX = 16
 """Of one process to one server: more than it ever has calls under way."""
 
+PROBE = "headgate:probe"
+"""A key that is there for a moment at most."""
+
 Client = redis.Redis | redis.RedisCluster
 AsyncClient = redis.asyncio.Redis | redis.asyncio.RedisCluster
 
@@ -104,8 +107,8 @@ async def open_async(address: GateAddress) -> AsyncClient:
         ((host, port),) = address.hosts
         client = redis.asyncio.Redis(host=host, port=port, max_connections=CONNECTIONS_MAX, **options)
     try:
-        # So that whoever is told of a failure here knows that nothing of theirs was sent.
-        await client.ping()
+        # So that whoever is told of a failure here knows that nothing of theirs was sent.  Our user may read, not ping.
+        await client.exists(PROBE)
     except BaseException:
         await close_async(client)
         raise

@@ -10,13 +10,11 @@ import redis.exceptions
 
 from ...ports.gate import GateAway, GateUnusable
 from .address import CLUSTER, GateAddress
-from .client import AWAY, Client, close, connect
+from .client import AWAY, PROBE, Client, close, connect
 
 VERSION_WANTED = (7,)
 CALLS = 10
 """Calls that are timed to say how fast a server is."""
-
-_PROBE = "headgate:probe"
 
 
 def examine(address: GateAddress) -> str:
@@ -62,7 +60,7 @@ def _examine(client: Client, address: GateAddress) -> str:
     times = []
     for _ in range(CALLS):
         started = time.perf_counter()
-        client.eval("return redis.call('INCR', KEYS[1])", 1, _PROBE)
+        client.eval("return redis.call('INCR', KEYS[1])", 1, PROBE)
         times.append((time.perf_counter() - started) * 1000)
-    client.delete(_PROBE)
+    client.delete(PROBE)
     return f"{name} {version} at {address}, a call takes {statistics.median(times):.1f} ms (median of {CALLS})"

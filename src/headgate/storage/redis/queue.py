@@ -8,6 +8,7 @@ a request that is lost.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from .lanes import Lanes
 from .scripts import Script
 
 LENGTH_MAX = 200_000
-"""Requests of one campaign that may wait: some 60 MB there, and ten seconds of a consumer."""
+"""Requests of one campaign that may wait: 50 MB there, and some seconds of a consumer."""
 UNDECIDED_MAX = 10
 """Of one person: whoever sends many different requests must not keep others out."""
 KEPT_MS = 86_400_000
@@ -125,8 +126,10 @@ def _not_put(batch: Sequence[_Put], in_doubt: bool) -> list[Enqueued]:
 def _state(found: bytes) -> QueueState:
     if found == b"pending":
         return QueueState(True)
-    outcome, _, reason = found.decode("ascii").partition(" ")
-    return QueueState(False, outcome, reason)
+    if not found:
+        return QueueState(False)
+    pool_id, outcome, reason = found.decode("ascii").split(" ")
+    return QueueState(False, outcome, reason, int(pool_id))
 
 
 class RedisWaitingClaims:
@@ -144,12 +147,14 @@ class RedisWaitingClaims:
     def take(self, campaign_id: int, which: Which, limit: int) -> Taken:
         keys = [_stream(self._ledger_id(), campaign_id)]
         arguments = [_GROUP, self._consumer, str(which), round(ABANDONED_S * 1000), limit]
-        length, age_ms, *handed = self._calls.call(lambda client: _TAKE.run(client, keys, arguments))
+        length, first, *handed = self._calls.call(lambda client: _TAKE.run(client, keys, arguments))
         waiting = [
             Waiting(place, mark, ClaimRequest(campaign_id, int(pool_id), person, key, body))
             for place, person, mark, pool_id, key, body in handed
         ]
-        return Taken(waiting, length, age_ms / 1000)
+        # Two machines' clocks; for a gauge that is near enough.
+        age_s = max(0.0, time.time() - int(first.partition(b"-")[0]) / 1000) if first else 0.0
+        return Taken(waiting, length, age_s)
 
     def settle(self, campaign_id: int, decided: Sequence[tuple[Waiting, Granted | Refusal]]) -> None:
         if not decided:
@@ -159,14 +164,13 @@ class RedisWaitingClaims:
         arguments: list[Any] = [_GROUP, REFUSAL_KEPT_MS]
         for waiting, decision in decided:
             keys.append(_person_key(ledger_id, campaign_id, waiting.request.person))
-            arguments += [waiting.place, waiting.mark, _text(decision)]
+            arguments += [waiting.place, waiting.mark, _text(waiting.request.pool_id, decision)]
         self._calls.call(lambda client: _SETTLE.run(client, keys, arguments))
 
     def close(self) -> None:
         self._calls.close()
 
 
-def _text(decision: Granted | Refusal) -> str:
-    if isinstance(decision, Granted):
-        return ""
-    return f"{decision.outcome} {decision.reason}" if decision.reason else str(decision.outcome)
+def _text(pool_id: int, decision: Granted | Refusal) -> str:
+    """What `_state` reads."""
+    return "" if isinstance(decision, Granted) else f"{pool_id} {decision.outcome} {decision.reason or ''}"

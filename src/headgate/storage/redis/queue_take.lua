@@ -7,13 +7,13 @@
 -- ARGV[4]   … at least so long ago (ms)
 -- ARGV[5]   how many at most
 --
--- Returns how many are not settled, for how long the first of them has waited (ms), and for each that is
--- handed out its id, person, mark, pool, key and body.  Safe to be sent again: what was handed to nobody's
--- ears is `own`.
+-- Returns how many are not settled, the id of the first of them, which begins with the time (ms), and for each
+-- that is handed out its id, person, mark, pool, key and body.  Safe to be sent again: what was handed to
+-- nobody's ears is `own`.
 
 local stream, group = KEYS[1], ARGV[1]
 if redis.call('EXISTS', stream) == 0 then
-  return {0, 0}
+  return {0, ''}
 end
 local found
 if ARGV[3] == 'abandoned' then
@@ -34,10 +34,5 @@ for _, entry in ipairs(found) do
     redis.call('XDEL', stream, id)
   end
 end
-local age = 0
 local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', '1')[1]
-if first then
-  local now = redis.call('TIME')
-  age = math.max(0, now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(string.match(first[1], '^%d+')))
-end
-return {redis.call('XLEN', stream), age, unpack(handed)}
+return {redis.call('XLEN', stream), first and first[1] or '', unpack(handed)}

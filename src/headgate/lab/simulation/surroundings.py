@@ -1,0 +1,59 @@
+"""What the processes of a simulated world find around them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims
+from ...participant.own import Own, look_up
+from ...ports.ledger import DecidingLedger
+from ...services.claiming import ClaimDesk
+from ...services.consuming import Consumer
+from ...services.gated import GatedClaims
+from ...services.relaying import Relay
+from .judge import Judge
+from .queue import SimulatedQueue
+from .scenario import Scenario, SeededEntropy, SimulatedClock
+from .shared_gate import SimulatedGate
+
+
+class Parts(NamedTuple):
+    """The parts under test; a test plants a bug by passing another one."""
+
+    make_gate: Callable[..., MemoryGate] = MemoryGate
+    make_desk: Callable[..., ClaimDesk] = ClaimDesk
+    make_claims: Callable[..., SqliteClaims] = SqliteClaims
+    make_gated: Callable[..., DecidingLedger] = GatedClaims
+    make_relay: Callable[..., Relay] = Relay
+    make_consumer: Callable[..., Consumer] = Consumer
+    look_up: Callable[..., Awaitable[Own]] = look_up
+
+
+class Surroundings(Protocol):
+    rng: random.Random
+    loop: asyncio.AbstractEventLoop
+    scenario: Scenario
+    path: Path
+    authority: SimulatedClock
+    entropy: SeededEntropy
+    campaigns: SqlCampaigns
+    judge: Judge
+    control: str
+    parts: Parts
+    shared_gate: SimulatedGate
+    queue: SimulatedQueue
+
+    def delay(self) -> float: ...
+
+    def pick_fault(self) -> str | None: ...
+
+
+def behind_gate(world: Surroundings, claims: SqliteClaims) -> DecidingLedger:
+    """As nodes on a server's ledger ask it, in the runs that have a shared gate."""
+    if not world.scenario.shared_gate:
+        return claims
+    return world.parts.make_gated(claims, world.shared_gate, world.loop.time)
