@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -294,14 +295,18 @@ class TakesAgain(SqliteClaims):
     """Takes stock once more where nobody knows whether the first time came through, as a client that retries does."""
 
     def _write(self, batch: Sequence[ClaimRequest], fresh: Sequence[bool]) -> BatchResult:
-        decision = self._decide(batch, fresh)
+        # What is tried beside the real work may fail as well.
+        taken: dict[int, int] = {}
+        with suppress(sqlite3.OperationalError):
+            taken = {pool_id: units for units, pool_id in self._decide(batch, fresh).taken}
         try:
             return super()._write(batch, fresh)
         except LedgerInDoubt:
-            for units, pool_id in decision.taken:
-                self._connection.execute(
-                    "UPDATE pool SET remaining = max(0, remaining - ?) WHERE id = ?", (units, pool_id)
-                )
+            with suppress(sqlite3.OperationalError):
+                for pool_id, units in taken.items():
+                    self._connection.execute(
+                        "UPDATE pool SET remaining = max(0, remaining - ?) WHERE id = ?", (units, pool_id)
+                    )
             raise
 
 
@@ -325,7 +330,7 @@ _UNGUARDED = "UPDATE pool SET remaining = remaining - ?1, version = version + 1 
 
 PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "an answer before the commit": ({"make_desk": AnswersBeforeCommit}, "I3"),
-    "a shared gate that is believed": ({"make_gated": BelievesTheGate}, "I4"),
+    "a shared gate that is believed": ({"make_gated": BelievesTheGate}, "I4|X2"),
     "a shared gate to which no stock returns": ({"make_gated": ForgetsThatStockReturns}, "X2"),
     "doubt answered as a refusal": ({"make_desk": CallsDoubtALoss}, "I4|X2"),
     "doubt that nobody looks into": ({"make_desk": CallsDoubtAFailure}, "X2|I4"),

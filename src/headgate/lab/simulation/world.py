@@ -284,8 +284,9 @@ class World:
             if state.pending is not False:
                 continue
             if state.outcome:
-                if state.pool_id != self.pool_ids[pool]:
-                    # Of an older request, which somebody took for lost.
+                lost = any(asked_at <= moment for moment in self._queue_lost_at)
+                if lost or state.pool_id != self.pool_ids[pool]:
+                    # Of an older request: somebody took it for lost, or the queue fell back to it.
                     return None
                 refusal = Refusal(Outcome(state.outcome), "", state.reason or None)
                 self._hears(refusal, person, pool, None, sent_at, asked_at)
