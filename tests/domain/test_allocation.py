@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.domain.allocation import PersonKey, Record, Rules, allocate
+from headgate.domain.allocation import Record, Rules, allocate
 from headgate.domain.campaign import Control
-from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
+from headgate.domain.claim import Claim, ClaimRequest, Granted, PersonKey, Status
 from headgate.domain.outcome import (
     CLOSED,
     KEY_REUSED,

@@ -14,7 +14,7 @@ from headgate.domain.claim import Claim, Status
 from headgate.domain.outcome import QUEUE_NOT_READ
 from headgate.participant.forms import _notice
 from headgate.participant.own import Own, look_up
-from headgate.participant.plane import Refused
+from headgate.participant.refused import Refused
 from headgate.ports.queue import QueueState
 from headgate.services.book import Entry
 from headgate.services.stock import StockBoard

@@ -23,7 +23,7 @@ from headgate.domain.outcome import QUEUE_NOT_READ, SOLD_OUT, STORE_UNAVAILABLE,
 from headgate.lab.simulation.run import SeedFailed, run_seeds
 from headgate.lab.simulation.world import World
 from headgate.participant.own import Own
-from headgate.participant.plane import Refused
+from headgate.participant.refused import Refused
 from headgate.ports.gate import Admission
 from headgate.ports.ledger import BatchResult, LedgerInDoubt, PoolStock
 from headgate.ports.pending import Pending
@@ -143,7 +143,8 @@ class ForgetsThatStockReturns(GatedClaims):
         }
 
     def _ledger_knows(self, request: ClaimRequest) -> bool:
-        return bool(self._ledger.claims_of(request.campaign_id, request.person))
+        key = (request.campaign_id, request.person)
+        return bool(self._ledger.claims_of([key])[key])
 
 
 class SettlesFirst(Consumer):

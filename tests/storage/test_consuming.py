@@ -21,8 +21,8 @@ from headgate.services.consuming import AFTERWARDS_MS, IDLE_S, LOOK_S, RETRY_MAX
 from headgate.storage.memory.telemetry import Counters
 from headgate.storage.redis.address import GateAddress
 from tests.fakes import SeededEntropy
+from tests.storage.house import House
 from tests.storage.queue_bench import NOTHING, PENDING, RedisBench, put
-from tests.storage.test_ledger_contract import House
 
 
 class Troubled:
@@ -99,8 +99,7 @@ class Scene:
         self.house.close()
 
     def claims(self, person: int, slug: str = "lamps") -> list[Claim]:
-        request = self.house.request(person, slug=slug)
-        return self.house.claims.claims_of(request.campaign_id, request.person)
+        return self.house.claims_of(person, slug)
 
     def held(self, person: int, slug: str = "lamps") -> int:
         return sum(claim.status is Status.CONFIRMED for claim in self.claims(person, slug))

@@ -15,7 +15,7 @@ from headgate.lab.simulation.shared_gate import SimulatedGate
 from headgate.ports.ledger import BatchResult, ClaimLedger
 from headgate.services.following import PAGE, GateFollower
 from headgate.services.gated import AWAY_S, GatedClaims
-from tests.storage.test_ledger_contract import House, claim_of
+from tests.storage.house import House, claim_of
 
 
 class Watched:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,72 +25,15 @@ from headgate.domain.outcome import (
     WRONG_POOL,
     Refusal,
 )
-from headgate.ports.ledger import ClaimLedger, LedgerDamaged, SlugTaken
+from headgate.ports.ledger import LedgerDamaged, SlugTaken
 from headgate.storage.sql import schema
-from headgate.storage.sql.campaigns import SqlCampaigns
 from headgate.storage.sql.engine import open_engine, upgrade
 from headgate.storage.sql.leases import SqlLeases
 from headgate.storage.sql.migrating import SchemaTooNew, migrate
 from headgate.storage.sql.outbox import SqlOutbox
 from headgate.storage.sql.schema import METADATA
-from headgate.storage.sql.server_claims import ServerClaims
-from headgate.storage.sql.sqlite_claims import SqliteClaims
-from tests.fakes import NOON_MS, HandClock, SeededEntropy
-
-
-def at(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-class House:
-    """A ledger with the campaign `masks`: pool `a` with two units, `b` with five."""
-
-    def __init__(self, place: Path | sa.URL) -> None:
-        self.place = place
-        self.clock = HandClock()
-        self.engine = open_engine(place)
-        upgrade(self.engine)
-        self.campaigns = SqlCampaigns(self.engine, self.clock)
-        self.campaign = self.create("masks")
-        self._connected: list[ClaimLedger] = []
-        self.claims = self.connect(1)
-
-    def create(self, slug: str, per_person: int = 1, mode: Mode = Mode.IMMEDIATE) -> object:
-        definition = CampaignDefinition(
-            slug, {"en": "Masks", "zh": "免费口罩"}, at(self.clock.ms - 1_000), at(self.clock.ms + 60_000),
-            per_person=per_person, mode=mode, pools=[PoolDefinition("a", 2), PoolDefinition("b", 5)],
-        )  # fmt: skip
-        return self.campaigns.create(definition, actor="test")
-
-    def connect(self, seed: int) -> ClaimLedger:
-        entropy = SeededEntropy(seed)
-        if isinstance(self.place, Path):
-            made: ClaimLedger = SqliteClaims(self.place, self.clock, entropy)
-        else:
-            made = ServerClaims(open_engine(self.place), self.clock, entropy)
-        self._connected.append(made)
-        return made
-
-    def request(self, person: int, pool: str = "a", slug: str = "masks", key: bytes | None = None) -> ClaimRequest:
-        campaign = self.campaigns.campaign(slug)
-        pool_id = next((item.id for item in campaign.pools if item.code == pool), 0)
-        digests = (key * 16, b"b" * 16) if key else (None, None)
-        return ClaimRequest(campaign.id, pool_id, bytes([person]) * 16, *digests)
-
-    def ask(self, *requests: ClaimRequest, fresh: bool = True) -> list[Granted | Refusal]:
-        return self.claims.confirm(requests, [fresh] * len(requests)).decisions
-
-    def sql(self, statement: str) -> None:
-        with self.engine.begin() as connection:
-            connection.exec_driver_sql(statement)
-
-    def steer(self, command: str, expected: Control, control: Control) -> None:
-        assert self.campaigns.control("masks", control, expected=expected, command=command, actor="test")
-
-    def close(self) -> None:
-        for claims in self._connected:
-            claims.close()
-        self.engine.dispose()
+from tests.fakes import NOON_MS
+from tests.storage.house import House, at, claim_of
 
 
 @pytest.fixture
@@ -99,13 +41,6 @@ def house(place: Path | sa.URL) -> Iterator[House]:
     built = House(place)
     yield built
     built.close()
-
-
-def claim_of(decision: Granted | Refusal | Claim) -> Claim:
-    if isinstance(decision, Granted):
-        return decision.claim
-    assert isinstance(decision, Claim), decision
-    return decision
 
 
 def test_a_batch_takes_exactly_what_there_is(house: House) -> None:
@@ -186,7 +121,7 @@ def test_a_cancelled_unit_returns_once_and_the_place_is_free(house: House) -> No
     assert nothing == []
     new = claim_of(house.ask(house.request(1), fresh=False)[0])
     assert (new.id != claim.id, new.ordinal) == (True, 1)
-    assert [(held.id, held.status) for held in house.claims.claims_of(campaign_id, person)] == [
+    assert [(held.id, held.status) for held in house.claims_of(1)] == [
         (claim.id, Status.CANCELLED),
         (new.id, Status.CONFIRMED),
     ]

@@ -16,7 +16,7 @@ from headgate.ports.ledger import LedgerDamaged, LedgerUnavailable
 from headgate.services.primary_alone import PrimaryAlone
 from headgate.services.reports import Reports
 from headgate.storage.sql.outbox import SqlOutbox
-from tests.storage.test_ledger_contract import House, claim_of
+from tests.storage.house import House, claim_of
 
 EVERYTHING = 10_000
 

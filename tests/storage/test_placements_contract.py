@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from headgate.ports.ledger import SlugTaken
 from headgate.storage.sql.engine import open_engine
 from headgate.storage.sql.placements import SqlPlacements
-from tests.storage.test_ledger_contract import House
+from tests.storage.house import House
 
 CREATORS = 8
 

@@ -27,7 +27,7 @@ from headgate.storage.sql.standing import REPLICA_LAG_S, Primary, Renewed
 from tests.fakes import HandClock, SeededEntropy
 from tests.replication import frozen, mariadb_pair, postgresql_pair
 from tests.servers import Server
-from tests.storage.test_ledger_contract import House
+from tests.storage.house import House
 
 KINDS = ("postgresql", "mariadb")
 TTL_MS = 5_000

@@ -56,7 +56,7 @@ def test_what_was_redeemed_is_not_given_back(house: House) -> None:
     house.claims._connection.execute("UPDATE claim SET status = 'redeemed'")
     ended, stock = house.claims.cancel(house.campaign.id, bytes([1]) * 16, claim.id)
     assert (ended, stock) == (REDEEMED, [])
-    (held,) = house.claims.claims_of(house.campaign.id, bytes([1]) * 16)
+    (held,) = house.claims.claims_of([key := (house.campaign.id, bytes([1]) * 16)])[key]
     assert held.status is Status.REDEEMED
     assert house.campaigns.tally("masks").ok
 

@@ -15,8 +15,8 @@ import structlog
 from sqlalchemy import Engine
 
 from ..participant.claims import ClaimForm
-from ..participant.plane import Reader
 from ..participant.plane import Shard as ServedShard
+from ..participant.reader import Reader
 from ..participant.watcher import Watcher
 from ..services.book import CampaignBook, Ledgers, Refresher
 from ..services.claiming import ClaimDesk
@@ -84,7 +84,7 @@ class ShardParts:
         self.served = ServedShard(
             form=ClaimForm(desk, gate, worker.limits, counters, worker.key, queued),
             desk=desk,
-            reader=Reader(open_claims(place), self._read_thread),
+            reader=Reader(loop, open_claims(place), self._read_thread),
             queued=queued,
             permits=settings.limits.concurrency,
         )

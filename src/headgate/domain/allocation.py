@@ -11,11 +11,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from .campaign import Control, window_refusal
-from .claim import LIVE, Claim, ClaimRequest, Granted
+from .claim import LIVE, Claim, ClaimRequest, Granted, PersonKey
 from .outcome import KEY_REUSED, LIMIT_REACHED, SOLD_OUT, UNKNOWN_CAMPAIGN, WRONG_POOL, Refusal
-
-PersonKey = tuple[int, bytes]
-"""(campaign id, person)"""
 
 
 class Rules(msgspec.Struct, frozen=True, gc=False):

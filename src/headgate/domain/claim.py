@@ -6,6 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+PersonKey = tuple[int, bytes]
+"""(campaign id, person)"""
+
 
 class Status(StrEnum):
     HELD = "held"

@@ -16,8 +16,9 @@ from .answers import failure, too_many
 from .api import Api
 from .claim_route import ClaimRoute
 from .forms import Forms
-from .plane import Plane, Refused
+from .plane import Plane
 from .protocol import Responder, Scope
+from .refused import Refused
 
 NO_ROUTE = Refusal(Outcome.NOT_FOUND, "There is nothing at this path.", reason="no_route")
 _METHOD = Refusal(Outcome.INVALID, "This path does not take this method.", reason="method")

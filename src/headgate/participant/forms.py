@@ -19,8 +19,9 @@ from .api import query_fields, takes_gzip
 from .claims import BAD_KEY, ClaimBody, usable_key
 from .own import NOTHING, Own, look_up
 from .pages import choose_language
-from .plane import Plane, Refused
+from .plane import Plane
 from .protocol import Responder, Scope
+from .refused import Refused
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "

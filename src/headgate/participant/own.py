@@ -8,7 +8,8 @@ from ..domain.claim import LIVE, Claim
 from ..domain.outcome import QUEUE_NOT_READ, Outcome
 from ..ports.queue import QueueState
 from ..services.book import Entry
-from .plane import Refused, Shard
+from .plane import Shard
+from .refused import Refused
 
 # Of no interest to somebody who holds all that they may: they had it later, or from elsewhere.
 _LOST = frozenset({Outcome.SOLD_OUT, Outcome.CLOSED, Outcome.PAUSED, Outcome.NOT_OPEN})

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
-
-from ..domain.claim import Claim
 from ..domain.outcome import NO_SESSION, OVERLOADED, STORE_UNAVAILABLE, UNKNOWN_CAMPAIGN, Refusal
 from ..http.address import ClientAddress
 from ..http.bearer import bearer_token
@@ -18,62 +14,18 @@ from ..http.bodies import Bodies
 from ..http.cookies import session_cookie
 from ..ports.clock import Clock
 from ..ports.entropy import Entropy
-from ..ports.ledger import ClaimLedger, LedgerError
 from ..ports.pending import Pending
 from ..ports.telemetry import Telemetry
 from ..services.book import Catalogue, Entry
 from ..services.claiming import ClaimDesk
-from ..services.ledger_thread import Runner
 from ..services.limits import Limits
 from ..services.queued import QueuedDesk
 from ..services.sessions import Session, Sessions
 from .claims import ClaimForm
 from .pages import Pages
 from .protocol import RequestHeaders, Scope
-
-_log = structlog.get_logger("headgate.participant")
-
-
-class Refused(Exception):
-    """Ends a request with a refusal."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal)
-        self.refusal = refusal
-
-
-class Reader:
-    """Reads what a person holds, away from the event loop."""
-
-    def __init__(self, ledger: ClaimLedger, runner: Runner) -> None:
-        self._ledger = ledger
-        self._runner = runner
-        self._failing = False
-
-    async def claims_of(self, campaign_id: int, person: bytes) -> list[Claim]:
-        """Raises Refused where the ledger fails."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Claim]] = loop.create_future()
-
-        def done(result: list[Claim] | Exception) -> None:
-            if future.done():
-                return
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-        self._runner.run(partial(self._ledger.claims_of, campaign_id, person), done)
-        try:
-            claims = await future
-        except LedgerError as error:
-            # The first failure of a row says it, as at the claim desk.
-            if not self._failing:
-                _log.error("ledger_not_read", error=str(error))
-            self._failing = True
-            raise Refused(STORE_UNAVAILABLE) from error
-        self._failing = False
-        return claims
+from .reader import Reader
+from .refused import Refused
 
 
 @dataclass(slots=True)

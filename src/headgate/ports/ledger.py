@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from ..domain.campaign import Campaign, Control
-from ..domain.claim import Claim, ClaimRequest, Granted
+from ..domain.claim import Claim, ClaimRequest, Granted, PersonKey
 from ..domain.definition import CampaignDefinition
 from ..domain.outcome import Refusal
 
@@ -132,8 +132,8 @@ class DecidingLedger(Protocol):
 class ClaimLedger(DecidingLedger, Protocol):
     """The hot side."""
 
-    def claims_of(self, campaign_id: int, person: bytes) -> list[Claim]:
-        """Every claim the person has or had, oldest first."""
+    def claims_of(self, persons: Collection[PersonKey]) -> dict[PersonKey, list[Claim]]:
+        """For each of these persons, none named twice, every claim that they have or had, oldest first."""
         ...
 
     def versions(self) -> dict[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...bootstrap.simulated import SqliteClaims
 from ...participant.claims import ClaimForm
-from ...participant.plane import Reader
+from ...participant.reader import Reader
 from ...ports.ledger import LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
 from ...services.book import REFRESH_S, CampaignBook, Ledgers, News, Refresher
 from ...services.ledger_thread import RunnerWriter
@@ -113,7 +113,7 @@ class Worker:
         )
         self.queued = QueuedDesk(FarQueue(world), self.desk, self.clock)
         self.form = ClaimForm(self.desk, self.gate, Limits(NoLimiter(), 0), Silence(), b"k" * 32, self.queued)
-        self.reader = Reader(claims, self.runner)
+        self.reader = Reader(world.loop, claims, self.runner)
         self.alive = True
         self.book.take_all(self._refresher.look())
         world.loop.call_later(REFRESH_S, self._look, claims)

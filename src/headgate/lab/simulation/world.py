@@ -16,7 +16,7 @@ from ...domain.claim import LIVE, Granted, Queued
 from ...domain.outcome import Outcome, Refusal
 from ...participant.claims import ClaimBody, Told
 from ...participant.own import Own
-from ...participant.plane import Refused
+from ...participant.refused import Refused
 from ...ports.gate import GateAway
 from ...services import operating
 from ...services.following import GateFollower

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from ...domain.claim import ClaimRequest
+from ...domain.claim import ClaimRequest, PersonKey
 from .schema import campaign, counter, pool
 from .server_statements import ANNOUNCE, COLUMNS, RECORD, Found, Row, Taken
 from .servers import SEQ, lock_writers, server_time
@@ -31,17 +31,10 @@ class Mysql:
         if lock:
             lock_writers(connection)
         last_seq, now_s = connection.execute(_MOMENT).one()
-        persons: dict[int, set[bytes]] = {}
-        for request in batch:
-            persons.setdefault(request.campaign_id, set()).add(request.person)
-        rules = connection.execute(_RULES, {"ids": sorted(persons)}).all()
+        asking = {(request.campaign_id, request.person) for request in batch}
+        rules = connection.execute(_RULES, {"ids": sorted({campaign_id for campaign_id, _ in asking})}).all()
         pools = connection.execute(_POOLS, {"ids": sorted({request.pool_id for request in batch})}).all()
-        records = [
-            record
-            for campaign_id, asking in persons.items()
-            for record in self.records(connection, campaign_id, [*asking])
-        ]
-        return Found(last_seq, float(now_s), rules, pools, records)
+        return Found(last_seq, float(now_s), rules, pools, self.records(connection, asking))
 
     def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
         connection.exec_driver_sql(_INSERT, [(*row, "confirmed") for row in rows])
@@ -56,12 +49,18 @@ class Mysql:
         found = connection.exec_driver_sql(statement, (*pairs, *(one.pool_id for one in taken), *pairs))
         return int(found.rowcount)
 
-    def records(self, connection: sa.Connection, campaign_id: int, persons: Sequence[bytes]) -> Sequence[Any]:
-        statement = (
-            f"SELECT {RECORD} FROM claim JOIN pool ON pool.id = claim.pool_id"  # noqa: S608 -- only placeholders are put in
-            f" WHERE claim.campaign_id = %s AND claim.person IN ({_places(len(persons))}) ORDER BY claim.seq"
-        )
-        return connection.exec_driver_sql(statement, (campaign_id, *persons)).all()
+    def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
+        by_campaign: dict[int, list[bytes]] = {}
+        for campaign_id, person in persons:
+            by_campaign.setdefault(campaign_id, []).append(person)
+        found: list[Any] = []
+        for campaign_id, asking in by_campaign.items():
+            statement = (
+                f"SELECT {RECORD} FROM claim JOIN pool ON pool.id = claim.pool_id"  # noqa: S608 -- only placeholders are put in
+                f" WHERE claim.campaign_id = %s AND claim.person IN ({_places(len(asking))}) ORDER BY claim.seq"
+            )
+            found += connection.exec_driver_sql(statement, (campaign_id, *asking))
+        return found
 
 
 def _places(count: int) -> str:

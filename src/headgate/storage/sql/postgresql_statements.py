@@ -7,7 +7,7 @@ statement sees what was committed before it began, so those behind the lock see 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.rows import namedtuple_row
 
-from ...domain.claim import ClaimRequest
+from ...domain.claim import ClaimRequest, PersonKey
 from .server_statements import ANNOUNCE, COLUMNS, RECORD, Found, Row, Taken
 from .servers import LOCK, SEQ, check_schema, server_meaning
 
@@ -54,7 +54,7 @@ class Postgresql:
                 moment = say(_MOMENT)
                 rules = say(_RULES, _words({campaign_id for campaign_id, _ in asking}))
                 pools = say(_POOLS, _words({request.pool_id for request in batch}))
-                records = say(_RECORDS, _words(one[0] for one in asking), _bytes(one[1] for one in asking))
+                records = say(_RECORDS, *_asking(asking))
         except psycopg.ProgrammingError:
             # A newer program may have changed the very columns that are read here.
             if locked is not None:
@@ -77,9 +77,12 @@ class Postgresql:
             gave = say(_TAKE, _words(one.pool_id for one in taken), _words(one.units for one in taken))
         return int(gave.rowcount)
 
-    def records(self, connection: sa.Connection, campaign_id: int, persons: Sequence[bytes]) -> Sequence[Any]:
-        given = (_words([campaign_id] * len(persons)), _bytes(persons))
-        return connection.exec_driver_sql(_RECORDS, given).all()
+    def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
+        return connection.exec_driver_sql(_RECORDS, _asking(persons)).all()
+
+
+def _asking(persons: Collection[PersonKey]) -> tuple[str, str]:
+    return _words(campaign_id for campaign_id, _ in persons), _bytes(person for _, person in persons)
 
 
 def _words(values: Iterable[object]) -> str:

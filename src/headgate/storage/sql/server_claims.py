@@ -16,9 +16,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...domain.allocation import PersonKey, Record, Rules, allocate
+from ...domain.allocation import Record, Rules, allocate
 from ...domain.campaign import Control
-from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, Status
+from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, PersonKey, Status
 from ...domain.event import EventKind
 from ...domain.naming import ENTROPY_PER_CLAIM, ClaimNames
 from ...domain.outcome import REDEEMED, UNKNOWN_CLAIM, Refusal
@@ -114,7 +114,7 @@ class ServerClaims:
 
     def cancel(self, campaign_id: int, person: bytes, claim_id: str) -> tuple[Claim | Refusal, list[PoolStock]]:
         with self._writing.begin() as connection:
-            for record in self._held(connection, campaign_id, person):
+            for record in map(_record, self._statements.records(connection, [(campaign_id, person)])):
                 if record.claim.id == claim_id:
                     break
             else:
@@ -142,12 +142,10 @@ class ServerClaims:
         ended = Claim(held.id, held.seq, held.pool_code, -held.seq, Status.CANCELLED, held.code, held.created_at_ms)
         return ended, [PoolStock(campaign_id, record.pool_id, after.remaining, after.version)]
 
-    def claims_of(self, campaign_id: int, person: bytes) -> list[Claim]:
-        with self._engine.connect() as connection:
-            return [record.claim for record in self._held(connection, campaign_id, person)]
-
-    def _held(self, connection: sa.Connection, campaign_id: int, person: bytes) -> list[Record]:
-        return [_record(row) for row in self._statements.records(connection, campaign_id, [person])]
+    def claims_of(self, persons: Collection[PersonKey]) -> dict[PersonKey, list[Claim]]:
+        with self._plain.connect() as connection:
+            held = _by_person(self._statements.records(connection, persons))
+        return {key: [record.claim for record in held.get(key, ())] for key in persons}
 
     def _now_ms(self, connection: sa.Connection) -> int:
         return server_now_ms(connection) if self._clock is None else self._clock.now_ms()

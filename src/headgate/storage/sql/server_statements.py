@@ -6,12 +6,12 @@ it, more with every claim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from ...domain.claim import ClaimRequest
+from ...domain.claim import ClaimRequest, PersonKey
 from ...domain.event import EventKind
 
 
@@ -60,8 +60,8 @@ class Statements(Protocol):
         """Insert the claims, count them, tell of them, take the units; how many pools had that many, and gave them."""
         ...
 
-    def records(self, connection: sa.Connection, campaign_id: int, persons: Sequence[bytes]) -> Sequence[Any]:
-        """Every claim of these persons in the order of `seq`."""
+    def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
+        """Every claim of these persons; those of one person in the order of `seq`."""
         ...
 
 

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...domain.allocation import PersonKey, Record, Rules, allocate
+from ...domain.allocation import Record, Rules, allocate
 from ...domain.campaign import NO_POOL, Control
-from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, Status
+from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, PersonKey, Status
 from ...domain.event import EventKind
 from ...domain.naming import ENTROPY_PER_CLAIM, ClaimNames
 from ...domain.outcome import REDEEMED, UNKNOWN_CLAIM, Refusal
@@ -222,9 +222,9 @@ class SqliteClaims:
         )
         return ended, [PoolStock(campaign_id, record.pool_id, remaining, version)]
 
-    def claims_of(self, campaign_id: int, person: bytes) -> list[Claim]:
+    def claims_of(self, persons: Collection[PersonKey]) -> dict[PersonKey, list[Claim]]:
         try:
-            return [record.claim for record in self._records(campaign_id, person)]
+            return {key: [record.claim for record in self._records(*key)] for key in persons}
         except sqlite3.Error as error:
             raise meaning(error, self._path, committing=False) from error
 

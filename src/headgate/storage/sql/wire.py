@@ -27,6 +27,7 @@ from ...ports.ledger import (
     LedgerError,
     LedgerInDoubt,
     LedgerUnavailable,
+    LedgerUnusable,
     PoolStock,
 )
 
@@ -48,7 +49,7 @@ REFUSALS: tuple[Refusal, ...] = (
 _NUMBER = {id(refusal): number for number, refusal in enumerate(REFUSALS)}
 
 _ERRORS: dict[str, type[LedgerError]] = {
-    kind.__name__: kind for kind in (LedgerBroken, LedgerDamaged, LedgerInDoubt, LedgerUnavailable)
+    kind.__name__: kind for kind in (LedgerBroken, LedgerDamaged, LedgerInDoubt, LedgerUnavailable, LedgerUnusable)
 }
 
 
