@@ -9,12 +9,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 import sqlalchemy as sa
 
 from headgate.domain.campaign import Control
+from headgate.ports.ledger import CampaignLedger
 from headgate.ports.replicas import ReplicaAway
 from headgate.services.book import Ledgers
 from headgate.storage.sql.campaigns import SqlCampaigns
@@ -148,7 +149,7 @@ class World:
 
         def call(source: tuple[int, Ledgers]) -> tuple[int, Control]:
             self.calls.append(source[0])
-            return source[0], source[1].campaigns.campaign("masks").control
+            return source[0], cast("CampaignLedger", source[1].campaigns).campaign("masks").control
 
         return (replicas or self.replicas).read(call)
 
@@ -306,7 +307,9 @@ def test_a_primary_named_as_a_replica_is_read_from_and_takes_no_writes_there(wor
     assert world.read(replicas) == (1, Control.ACTIVE)
     _, ledgers = replicas._replicas[0].reader
     with pytest.raises(ReplicaAway, match=r"(?i)read[- ]only"):
-        ledgers.campaigns.control("masks", Control.PAUSED, expected=Control.ACTIVE, command="pause", actor="test")
+        cast("CampaignLedger", ledgers.campaigns).control(
+            "masks", Control.PAUSED, expected=Control.ACTIVE, command="pause", actor="test"
+        )
     assert world.house.campaigns.campaign("masks").control is Control.ACTIVE
 
 

@@ -14,17 +14,22 @@ from pathlib import Path
 import structlog
 from sqlalchemy import URL
 
+from .. import __version__
 from ..ports.gate import GateAway
 from ..ports.ledger import ClaimLedger, DecidingLedger
 from ..ports.limiter import Limiter
 from ..ports.queue import ClaimQueue, WaitingClaims
+from ..ports.replicas import Sources
 from ..ports.shared_gate import SharedGate
+from ..services.book import Ledgers
 from ..services.following import GateFollower
 from ..services.gated import GatedClaims
+from ..services.shared_looks import SharedSources
 from ..settings import MEMORY_GATE, Settings, SettingsError
 from ..storage.memory.limiter import MappedLimiter
 from ..storage.redis.address import BadGateUrl, GateAddress, parse
 from ..storage.sql.engine import ledger_id, open_engine
+from ..storage.sql.schema import SCHEMA_VERSION
 from .ledger import ENTROPY, Place
 
 _log = structlog.get_logger("headgate")
@@ -78,6 +83,18 @@ def open_waiting_claims(settings: Settings, place: Place, consumer: str) -> Wait
     from ..storage.redis.queue import RedisWaitingClaims  # noqa: PLC0415 -- see above
 
     return RedisWaitingClaims(address, partial(_which_ledger, place), consumer)
+
+
+def share_looks(settings: Settings, sources: Sources[Ledgers], place: Place) -> SharedSources | None:
+    """None where nodes share nothing; an embedded ledger is looked at faster than any store."""
+    address = gate_address(settings)
+    if address is None or isinstance(place, Path):
+        return None
+    from ..storage.redis.looks import RedisLooks  # noqa: PLC0415 -- see above
+
+    program = f"{__version__}-{SCHEMA_VERSION}"
+    looks = RedisLooks(address, partial(_which_ledger, place), ENTROPY, program)
+    return SharedSources(sources, looks, time.monotonic, time.sleep)
 
 
 def open_follower(settings: Settings, claims: ClaimLedger, place: Place) -> GateFollower | None:

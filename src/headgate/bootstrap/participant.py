@@ -97,6 +97,8 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         counters.gauge("headgate_concurrency_limit", sum(part.served.permits for part in parts))
         counters.gauge("headgate_inflight", sum(part.served.progress for part in parts))
         counters.replicas({name: used for part in parts for name, used in part.replicas_in_use().items()})
+        looks = [part.looks() for part in parts]
+        counters.looks(sum(made for made, _ in looks), sum(shared for _, shared in looks))
         metrics_files.publish(settings.run_dir, f"participant-{os.getpid()}", counters.snapshot())
 
     def close() -> None:

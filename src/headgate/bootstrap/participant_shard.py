@@ -32,7 +32,7 @@ from ..storage.sql.engine import open_engine
 from ..storage.sql.ledger_process import ProcessWriter
 from ..storage.sql.server_claims import ServerClaims
 from . import ledger_writer
-from .gate import open_queue
+from .gate import open_queue, share_looks
 from .ledger import CLOCK, ENTROPY, Place, Shard, open_claims
 from .replicas import open_sources, replica_names
 
@@ -71,7 +71,9 @@ class ShardParts:
         engine = open_engine(place)
         primary = Ledgers(SqlCampaigns(engine, CLOCK), open_claims(place))
         self._place = shard
-        self._sources = open_sources(shard, engine, primary, _read_ledgers, LOOK_PATIENCE_S)
+        sources = open_sources(shard, engine, primary, _read_ledgers, LOOK_PATIENCE_S)
+        self._shared = share_looks(settings, sources, place)
+        self._sources = self._shared or sources
         refresher = Refresher(self._sources, CLOCK, exclusive=exclusive)
         queue = open_queue(settings, loop, place)
         self.book = CampaignBook(board, gate, queues=queue is not None, shard=shard.name)
@@ -91,6 +93,10 @@ class ShardParts:
 
     def replicas_in_use(self) -> dict[str, bool]:
         return replica_names(self._place, self._sources.in_use())
+
+    def looks(self) -> tuple[int, int]:
+        """How many were made, and how many were taken over from other workers."""
+        return (0, 0) if self._shared is None else (self._shared.own, self._shared.shared)
 
     def close(self) -> None:
         self.watcher.stop()

@@ -24,7 +24,7 @@ _BUCKETS: dict[str, tuple[float, ...]] = {
     "headgate_ledger_commit_seconds": SECONDS_BUCKETS,
 }
 _GAUGES = ("headgate_concurrency_limit", "headgate_inflight", "headgate_queue_length", "headgate_queue_age_seconds")
-_COUNTS = ("headgate_uncounted_requests_total",)
+_COUNTS = ("headgate_ledger_looks_total", "headgate_shared_looks_total", "headgate_uncounted_requests_total")
 
 
 class HeadgateCollector(Collector):

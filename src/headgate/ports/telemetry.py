@@ -22,6 +22,8 @@ METRICS: dict[str, str] = {
     "headgate_undelivered_event_age_seconds": "How long the oldest event has waited for a destination (seconds).",
     "headgate_queue_length": "Requests that wait for a consumer, over all queued campaigns.",
     "headgate_queue_age_seconds": "How long the first of them has waited (seconds).",
+    "headgate_ledger_looks_total": "Looks for changes that asked the ledger, where nodes share them.",
+    "headgate_shared_looks_total": "Looks for changes that another worker had made.",
     "headgate_uncounted_requests_total": "Requests let through because the shared limits could not be counted.",
 }
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from ..domain.campaign import Campaign, Control, Mode
 from ..ports.clock import Clock
 from ..ports.gate import Gate
-from ..ports.ledger import CampaignLedger, ClaimLedger, PoolStock
+from ..ports.ledger import PoolStock
 from ..ports.replicas import Sources
 from ..settings import MAIN
 from .publishing import Publication
@@ -124,11 +124,29 @@ class Catalogue:
         return all(book.read for book in self._books)
 
 
+class KnowsCampaigns(Protocol):
+    """What a look needs of `headgate.ports.ledger.CampaignLedger`."""
+
+    def campaign_by_id(self, campaign_id: int) -> Campaign: ...
+
+
+class KnowsStock(Protocol):
+    """What a look needs of `headgate.ports.ledger.ClaimLedger`."""
+
+    def versions(self) -> dict[int, int]: ...
+
+    def stock_of(self, campaign_id: int) -> list[PoolStock]: ...
+
+    def persons_of(self, campaign_id: int) -> list[bytes]: ...
+
+    def changed(self) -> bool: ...
+
+
 class Ledgers(NamedTuple):
     """Both sides of the ledger, on one server."""
 
-    campaigns: CampaignLedger
-    claims: ClaimLedger
+    campaigns: KnowsCampaigns
+    claims: KnowsStock
 
 
 class _Looked(NamedTuple):

@@ -11,11 +11,15 @@ from typing import NamedTuple, Protocol
 from ...bootstrap.simulated import MemoryGate, SqlCampaigns, SqliteClaims
 from ...participant.own import Own, look_up
 from ...ports.ledger import DecidingLedger
+from ...ports.replicas import Sources
+from ...services.book import Ledgers
 from ...services.claiming import ClaimDesk
 from ...services.consuming import Consumer
 from ...services.gated import GatedClaims
 from ...services.relaying import Relay
+from ...services.shared_looks import SharedSources
 from .judge import Judge
+from .looks import SimulatedStore
 from .queue import SimulatedQueue
 from .scenario import Scenario, SeededEntropy, SimulatedClock
 from .shared_gate import SimulatedGate
@@ -28,6 +32,7 @@ class Parts(NamedTuple):
     make_desk: Callable[..., ClaimDesk] = ClaimDesk
     make_claims: Callable[..., SqliteClaims] = SqliteClaims
     make_gated: Callable[..., DecidingLedger] = GatedClaims
+    make_shared: Callable[..., Sources[Ledgers]] = SharedSources
     make_relay: Callable[..., Relay] = Relay
     make_consumer: Callable[..., Consumer] = Consumer
     look_up: Callable[..., Awaitable[Own]] = look_up
@@ -46,6 +51,7 @@ class Surroundings(Protocol):
     parts: Parts
     shared_gate: SimulatedGate
     queue: SimulatedQueue
+    looks: SimulatedStore
 
     def delay(self) -> float: ...
 

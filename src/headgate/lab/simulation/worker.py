@@ -11,6 +11,7 @@ from ...bootstrap.simulated import SqliteClaims
 from ...participant.claims import ClaimForm
 from ...participant.reader import Reader
 from ...ports.ledger import LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
+from ...ports.replicas import Sources
 from ...services.book import REFRESH_S, CampaignBook, Ledgers, News, Refresher
 from ...services.ledger_thread import RunnerWriter
 from ...services.limits import Limits
@@ -98,7 +99,9 @@ class Worker:
         self._claims = claims
         board = StockBoard()
         self.gate = world.parts.make_gate(board, exclusive=exclusive)
-        sources = PrimaryAlone(Ledgers(world.campaigns, claims))
+        sources: Sources[Ledgers] = PrimaryAlone(Ledgers(world.campaigns, claims))
+        if world.scenario.shared_gate and not exclusive:
+            sources = world.parts.make_shared(sources, world.looks.looks(), world.loop.time, lambda _s: None)
         self._refresher = Refresher(sources, self.clock, exclusive=exclusive)
         self.book = CampaignBook(board, self.gate, queues=True)
         self.runner = SimulatedRunner(world, self)

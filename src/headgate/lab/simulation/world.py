@@ -24,6 +24,7 @@ from ...services.relaying import Relay, Tenure
 from ...services.sessions import Session
 from .consuming import ConsumerProcess
 from .judge import Answer, Judge, ToldEvent, Violation
+from .looks import SimulatedStore
 from .queue import SimulatedQueue
 from .receiver import SimulatedReceiver
 from .scenario import FAULTS, START_MS, WINDOW_MS, Scenario, SeededEntropy, SimulatedClock
@@ -53,6 +54,7 @@ class World:
         self.loop = loop
         self.scenario = Scenario.of(self.rng)
         self.shared_gate = SimulatedGate()
+        self.looks = SimulatedStore(loop.time)
         self.receiver = SimulatedReceiver("webhook:sim", accounts=self.scenario.receivers_account)
         self.path = directory / "ledger.db"
         shutil.copyfile(template, self.path)
@@ -170,13 +172,14 @@ class World:
         """It is erased, falls back to what its replica had got, and goes away for a while."""
         while True:
             await asyncio.sleep(self.rng.uniform(0.1, 2.0))
-            self.shared_gate.away = False
+            self.shared_gate.away = self.looks.away = False
             if self.faults_on and self.scenario.fault_rate:
                 trouble = self.rng.choice(["replicate", "replicate", "fail_over", "flush", "away"])
-                if trouble == "away":
-                    self.shared_gate.away = True
-                else:
-                    getattr(self.shared_gate, trouble)()
+                for part in (self.shared_gate, self.looks):
+                    if trouble == "away":
+                        part.away = True
+                    else:
+                        getattr(part, trouble)()
 
     async def _relay(self) -> None:
         """A keeper tells the receiver; now and then it dies and another begins, or two are at it for a while."""

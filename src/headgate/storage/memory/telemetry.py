@@ -36,6 +36,8 @@ class Counters:
         self._uncounted = 0
         self._gauges: dict[str, float] = {}
         self._replicas: dict[str, int] = {}
+        self._ledger_looks = 0
+        self._shared_looks = 0
 
     def request(self, route: str, outcome: str, seconds: float) -> None:
         self._requests[route, outcome] += 1
@@ -65,6 +67,10 @@ class Counters:
         """Whether this process reads from each replica, by its name."""
         self._replicas = {name: int(used) for name, used in in_use.items()}
 
+    def looks(self, ledger: int, shared: int) -> None:
+        """How many looks this process has made since it began, and taken over from others."""
+        self._ledger_looks, self._shared_looks = ledger, shared
+
     def snapshot(self) -> dict[str, Any]:
         """Everything counted so far, ready for JSON; see `headgate.console.metrics` for the reader."""
         # Copied in one step each, because the loop goes on counting while another thread publishes.
@@ -84,5 +90,9 @@ class Counters:
             },
             "gauges": self._gauges,
             "replicas": self._replicas,
-            "counts": {"headgate_uncounted_requests_total": self._uncounted},
+            "counts": {
+                "headgate_uncounted_requests_total": self._uncounted,
+                "headgate_ledger_looks_total": self._ledger_looks,
+                "headgate_shared_looks_total": self._shared_looks,
+            },
         }

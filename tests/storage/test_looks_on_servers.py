@@ -1,0 +1,153 @@
+"""Workers that share their looks on a real PostgreSQL and a real Valkey, which dies, freezes and is flushed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from headgate.services.book import CampaignBook, Ledgers, Refresher
+from headgate.services.primary_alone import PrimaryAlone
+from headgate.services.shared_looks import SharedSources
+from headgate.services.stock import StockBoard
+from headgate.storage.memory.gate import MemoryGate
+from headgate.storage.redis.address import GateAddress, parse
+from headgate.storage.redis.client import connect
+from headgate.storage.redis.looks import FRESH_S, TURN_S, RedisLooks
+from headgate.storage.sql.campaigns import SqlCampaigns
+from headgate.storage.sql.engine import open_engine
+from headgate.storage.sql.server_claims import ServerClaims
+from tests.fakes import SeededEntropy
+from tests.replication import frozen
+from tests.servers import valkey
+from tests.storage.house import House
+
+WORKERS = 8
+KNOWN_WITHIN_S = 4.0
+"""Each of two workers waits for an answer of the store once, for half a second."""
+
+
+class Worker:
+    """As a process of its own would do it: its own connections, its own book."""
+
+    def __init__(self, house: House, place: sa.URL, address: GateAddress, number: int) -> None:
+        self.engine = open_engine(place)
+        self.statements: Counter[str] = Counter()
+        sa.event.listen(self.engine, "before_cursor_execute", self._count)
+        self._claims = ServerClaims(self.engine, None, SeededEntropy())
+        looks = RedisLooks(address, lambda: 1, SeededEntropy(number), "1")
+        ledgers = Ledgers(SqlCampaigns(self.engine, house.clock), self._claims)
+        self.sources = SharedSources(PrimaryAlone(ledgers), looks, time.monotonic, time.sleep)
+        self._refresher = Refresher(self.sources, house.clock, exclusive=False)
+        self.board = StockBoard()
+        self.book = CampaignBook(self.board, MemoryGate(self.board, exclusive=False))
+
+    def _count(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "pool.remaining" in statement and "pool.label" not in statement:
+            self.statements["stock"] += 1
+
+    def look(self) -> None:
+        self.book.take_all(self._refresher.look())
+
+    def close(self) -> None:
+        self.sources.close()
+        self._claims.close()
+
+
+@pytest.fixture
+def place(place_on: Callable[[str], Path | sa.URL]) -> sa.URL:
+    found = place_on("postgresql")
+    assert isinstance(found, sa.URL)
+    return found
+
+
+@pytest.fixture
+def house(place: sa.URL) -> Iterator[House]:
+    built = House(place)
+    yield built
+    built.close()
+
+
+def workers_of(house: House, place: sa.URL, address: GateAddress, count: int = WORKERS) -> list[Worker]:
+    return [Worker(house, place, address, number) for number in range(count)]
+
+
+def test_workers_of_many_nodes_that_begin_together_read_the_ledger_once(
+    house: House, place: sa.URL, gate: GateAddress
+) -> None:
+    workers = workers_of(house, place, gate)
+    together = threading.Barrier(WORKERS)
+
+    def begin(worker: Worker) -> None:
+        together.wait(30)
+        worker.look()
+
+    with ThreadPoolExecutor(WORKERS) as threads:
+        list(threads.map(begin, workers))
+    assert sum(worker.statements["stock"] for worker in workers) == 1
+    assert [worker.sources.own for worker in workers].count(1) == 1
+    assert all(worker.book.get("masks") is not None for worker in workers)
+    house.ask(house.request(1))
+    time.sleep(FRESH_S)
+    for worker in workers:
+        worker.look()
+    assert {worker.board.version(house.request(1).campaign_id) for worker in workers} == {3}
+    assert sum(worker.statements["stock"] for worker in workers) == 2
+    for worker in workers:
+        worker.close()
+
+
+def test_whatever_becomes_of_the_store_workers_learn_what_changed(
+    house: House, place: sa.URL, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    campaign_id = house.request(1).campaign_id
+    with valkey(tmp_path_factory.mktemp("store")) as server:
+        address = parse(server.url)
+        workers = workers_of(house, place, address, 2)
+
+        def all_know(version: int) -> None:
+            deadline = time.monotonic() + KNOWN_WITHIN_S
+            while [worker.board.version(campaign_id) for worker in workers] != [version] * 2:
+                assert time.monotonic() < deadline
+                for worker in workers:
+                    worker.look()
+
+        all_know(2)
+        client = connect(address)
+        client.flushall()
+        house.ask(house.request(1))
+        all_know(3)
+        with frozen(server):
+            house.ask(house.request(2))
+            all_know(4)
+        server.kill()
+        house.ask(house.request(3, "b"))
+        all_know(5)
+        server.again()
+        house.ask(house.request(4, "b"))
+        all_know(6)
+        client.close()
+        for worker in workers:
+            worker.close()
+
+
+def test_the_turn_of_one_that_was_killed_passes_on(house: House, place: sa.URL, gate: GateAddress) -> None:
+    killed = RedisLooks(gate, lambda: 1, SeededEntropy(99), "1")
+    assert killed.ask().turn
+    workers = workers_of(house, place, gate, 2)
+    workers[0].look()
+    assert (workers[0].sources.own, workers[0].book.get("masks") is not None) == (1, True)
+    time.sleep(TURN_S)
+    workers[1].look()
+    workers[0].look()
+    assert (workers[1].sources.own, workers[0].sources.shared) == (1, 1)
+    killed.close()
+    for worker in workers:
+        worker.close()
