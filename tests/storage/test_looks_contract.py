@@ -145,7 +145,7 @@ def test_what_is_not_fresh_is_shown_while_one_looks_again_and_then_no_more(store
 def test_how_long_the_look_took_counts_as_its_age(store: Store) -> None:
     first, second = store.looks(), store.looks()
     first.ask()
-    assert first.post(HEAD, parts(1, 2), FRESH_S)
+    assert first.post(HEAD, parts(1, 2), FRESH_S + MOMENT_S)
     assert second.ask() == (HEAD, True)
     assert not second.post(HEAD, parts(1, 2), SHOWN_S), "it would be too old at once"
 
