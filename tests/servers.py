@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "ValkeyCluster",
     "free_port",
     "mariadb",
+    "nats",
     "postgresql",
     "valkey",
     "valkey_cluster",
@@ -107,6 +109,43 @@ def mariadb(directory: Path, *options: str) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def _nats_program() -> Path | None:
+    found = os.environ.get("TEST_NATS_SERVER") or shutil.which("nats-server", path=os.environ["PATH"] + ":/usr/sbin")
+    return Path(found) if found else None
+
+
+@contextlib.contextmanager
+def nats(directory: Path, *options: str, jetstream: bool = True) -> Iterator[Server]:
+    """A NATS server with JetStream, and nothing in it."""
+    if _nats_program() is None:
+        debian_package("nats-server", _nats_program)
+    program = _nats_program()
+    if program is None:
+        unavailable("NO NATS: install it (Debian: apt install nats-server), or name its server in TEST_NATS_SERVER")
+    home, port = directory / "nats", free_port()
+    own(home)
+    command: list[str | Path] = [program, "--addr", "127.0.0.1", "--port", str(port), *options]
+    if jetstream:
+        command += ["--jetstream", "--store_dir", home]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    server = Server(command, directory / "nats.log", f"nats://127.0.0.1:{port}", environment, answers=_listens)
+    try:
+        server.start()
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+def _listens(url: str) -> bool:
+    host, _, port = url.partition("://")[2].rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=1) as connection:
+            return connection.recv(4) == b"INFO"
+    except OSError:
+        return False
 
 
 class Watched(NamedTuple):

@@ -129,6 +129,60 @@ def test_a_stream_needs_a_server() -> None:
     assert check_events(settings) == "a stream at redis://127.0.0.1:6379"
 
 
+def on_nats(url: str, secret_file: str = "") -> Settings:
+    return load(environment={"HEADGATE_EVENTS__NATS__URL": url, "HEADGATE_EVENTS__NATS__SECRET_FILE": secret_file})
+
+
+def test_nats_can_be_used(secret_file: Path) -> None:
+    settings = on_nats("tls://nats.example:4222", str(secret_file))
+    assert destination_names(settings) == ["nats"]
+    assert check_events(settings) == "NATS at tls://nats.example:4222"
+    assert check_events(on_nats("nats://127.0.0.1")) == "NATS at nats://127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("nats://nats.example", "leads to nats://nats.example, which everybody on the way can read; use tls"),
+        ("tls://mei:sekret@nats.example", "with a name and a password in it; leave them out, and put them into a file"),
+        ("https://nats.example/sekret", "names the scheme 'https'"),
+        ("tls:///sekret", "the host None"),
+        ("tls://nats.example:99999/sekret", "is no URL"),
+        ("tls://nats example/sekret", "holds spaces"),
+    ],
+)
+def test_nats_that_cannot_be_used_is_named(url: str, said: str) -> None:
+    with pytest.raises(SettingsError) as found:
+        on_nats(url)
+    assert str(found.value).startswith("events.nats.url")
+    assert said in str(found.value)
+    assert "sekret" not in str(found.value)
+
+
+def test_a_secret_of_nats_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"events\.nats\.secret_file is given, and events\.nats\.url is not"):
+        on_nats("", "/keys/nats")
+    secret = tmp_path / "nats.secret"
+    with pytest.raises(SettingsError, match=r"events\.nats\.secret_file is .* which cannot be read"):
+        check_events(on_nats("tls://nats.example", str(secret)))
+    secret.write_text("headgate:sekret")
+    secret.chmod(0o640)
+    with pytest.raises(SettingsError, match="which others can read") as found:
+        check_events(on_nats("tls://nats.example", str(secret)))
+    assert "sekret" not in str(found.value)
+    secret.write_text("\n")
+    secret.chmod(0o600)
+    with pytest.raises(SettingsError, match="which is empty"):
+        check_events(on_nats("tls://nats.example", str(secret)))
+
+
+def test_the_client_of_nats_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headgate.bootstrap.events.find_spec", lambda _name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'headgate\[nats\]'"):
+        check_events(on_nats("tls://nats.example"))
+    assert check_events(load(environment={})) == "told to nobody"
+
+
 def test_nobody_is_told_by_default() -> None:
     settings = load(environment={})
     assert (destination_names(settings), check_events(settings)) == ([], "told to nobody")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from .gate import gate_address
 from .ledger import CLOCK, ENTROPY, Shard
 
 STREAM = "stream"
+NATS = "nats"
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 -- what a secret begins with
 SECRET_BYTES = range(24, 65)
@@ -33,7 +35,11 @@ SECRETS_MAX = 4
 def destination_names(settings: Settings) -> list[str]:
     """As the ledger knows them."""
     names = [f"webhook:{name}" for name in settings.events.webhooks]
-    return [*names, STREAM] if settings.events.stream else names
+    if settings.events.stream:
+        names.append(STREAM)
+    if settings.events.nats.url:
+        names.append(NATS)
+    return names
 
 
 def open_relays(settings: Settings, shard: Shard) -> Relays:
@@ -61,6 +67,10 @@ def _open_destinations(settings: Settings, shard: Shard) -> list[Destination]:
         from ..storage.redis.stream import KEY, RedisStream, key_of_shard  # noqa: PLC0415 -- as for the gate
 
         opened.append(RedisStream(address, KEY if shard.name == MAIN else key_of_shard(shard.name)))
+    if settings.events.nats.url:
+        from ..messaging.jetstream import JetStream  # noqa: PLC0415 -- an extra, which may not be installed
+
+        opened.append(JetStream(settings.events.nats.url, settings.events.nats.secret_file))
     return opened
 
 
@@ -73,23 +83,46 @@ def check_events(settings: Settings) -> str:
         found.append(f"webhook {name} at {parts.scheme}://{parts.netloc}, {signed}")
     if settings.events.stream:
         found.append(f"a stream at {gate_address(settings)}")
+    if settings.events.nats.url:
+        found.append(_checked_nats(settings))
     return "; ".join(found) or "told to nobody"
+
+
+def _checked_nats(settings: Settings) -> str:
+    """What was found; raises SettingsError."""
+    if find_spec("nats") is None:
+        raise SettingsError(
+            "events.nats.url is given, and its client is not installed; run: pip install 'headgate[nats]'"
+        )
+    secret_file = settings.events.nats.secret_file
+    if secret_file and not _read_secret_file("events.nats.secret_file", secret_file).strip():
+        raise SettingsError(
+            f"events.nats.secret_file is {secret_file!r}, which is empty; write USER:PASSWORD or a token"
+        )
+    return f"NATS at {settings.events.nats.url}"
+
+
+def _read_secret_file(name: str, secret_file: str) -> str:
+    """Raises SettingsError, which shows nothing of what is in it."""
+    path = Path(secret_file)
+    setting = f"{name} is {secret_file!r}"
+    try:
+        mode = path.stat().st_mode & 0o777
+        found = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no text in ASCII"
+        raise SettingsError(f"{setting}, which cannot be read ({said}); check its path and permissions") from error
+    if mode & 0o077:
+        raise SettingsError(f"{setting}, which others can read (mode {mode:03o}): chmod 600 {path}")
+    return found
 
 
 def _secrets(name: str, secret_file: str) -> list[bytes]:
     """What requests are signed by, each on a line; raises SettingsError, which shows none of them."""
     if not secret_file:
         return []
-    path = Path(secret_file)
     setting = f"events.webhooks.{name}.secret_file is {secret_file!r}"
-    try:
-        mode = path.stat().st_mode & 0o777
-        found = path.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no text in ASCII"
-        raise SettingsError(f"{setting}, which cannot be read ({said}); check its path and permissions") from error
-    if mode & 0o077:
-        raise SettingsError(f"{setting}, which others can read (mode {mode:03o}): chmod 600 {path}")
+    found = _read_secret_file(f"events.webhooks.{name}.secret_file", secret_file).split()
     if not 1 <= len(found) <= SECRETS_MAX:
         raise SettingsError(f"{setting}, which holds {len(found)} secrets; give one, or up to {SECRETS_MAX}")
     secrets = [_secret(text) for text in found]

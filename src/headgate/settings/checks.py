@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .model import LEDGER_SERVERS, MAIN, MEMORY_GATE, Ledger, Settings, SettingsError, parse_address
@@ -31,6 +32,19 @@ without `-`."""
 _URL_CHARACTERS = re.compile(r"[!-~]*")
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?|[0-9a-f]*:[0-9a-f:.]*")
 """A name as the DNS has it, or an address."""
+
+
+class _Kind(NamedTuple):
+    """Of a URL where events go: its scheme on this machine, that to others, and what stands for a password in it."""
+
+    plain: str
+    safe: str
+    example: str
+    instead: str
+
+
+_WEBHOOK = _Kind("http", "https", "https://shop.example/headgate", "let the receiver check signatures")
+_NATS = _Kind("nats", "tls", "tls://nats.example:4222", "put them into a file")
 
 
 def check(settings: Settings) -> None:
@@ -131,12 +145,16 @@ def _check_events(settings: Settings) -> None:
             raise SettingsError(
                 f"events.webhooks holds the name {name!r}; use 1 to 48 of a-z, 0-9, - and _, beginning with a letter"
             )
-        _check_webhook_url(f"events.webhooks.{name}.url", webhook.url)
+        _check_url(f"events.webhooks.{name}.url", webhook.url, _WEBHOOK)
+    if events.nats.url:
+        _check_url("events.nats.url", events.nats.url, _NATS)
+    elif events.nats.secret_file:
+        raise SettingsError("events.nats.secret_file is given, and events.nats.url is not; give both, or neither")
 
 
-def _check_webhook_url(name: str, url: str) -> None:
+def _check_url(name: str, url: str, kind: _Kind) -> None:
     """Only scheme, host and port are shown: the rest of a webhook's URL is often what keeps others out."""
-    remedy = "write for example https://shop.example/headgate"
+    remedy = f"write for example {kind.example}"
     if not url:
         raise SettingsError(f"{name} is not given; {remedy}")
     if not _URL_CHARACTERS.fullmatch(url):
@@ -146,16 +164,16 @@ def _check_webhook_url(name: str, url: str) -> None:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise SettingsError(f"{name} is no URL ({error}); {remedy}") from error
-    if parts.scheme not in ("http", "https") or not host or not _HOST.fullmatch(host):
+    if parts.scheme not in (kind.plain, kind.safe) or not host or not _HOST.fullmatch(host):
         raise SettingsError(f"{name} names the scheme {parts.scheme!r} and the host {host!r}; {remedy}")
     shown = f"{parts.scheme}://" + (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
     if parts.username is not None:
         raise SettingsError(
             f"{name} leads to {shown} with a name and a password in it; leave them out, "
-            "and let the receiver check signatures (secret_file)"
+            f"and {kind.instead} (secret_file)"
         )
-    if parts.scheme == "http" and not is_loopback(host):
-        raise SettingsError(f"{name} leads to {shown}, which everybody on the way can read; use https")
+    if parts.scheme == kind.plain and not is_loopback(host):
+        raise SettingsError(f"{name} leads to {shown}, which everybody on the way can read; use {kind.safe}")
 
 
 def is_loopback(host: str) -> bool:

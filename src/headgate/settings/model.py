@@ -68,11 +68,20 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """File with what requests are signed by; empty: they are not signed."""
 
 
+class Nats(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    url: str = ""
+    """`tls://HOST:4222`, or `nats://` on this machine; empty: none."""
+    secret_file: str = ""
+    """File with `USER:PASSWORD` or a token; empty: the server asks for neither."""
+
+
 class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream: bool = False
     """Whether events go to a stream on the server of `gate.url`."""
     webhooks: dict[str, Webhook] = {}
     """By their names."""
+    nats: Nats = msgspec.field(default_factory=Nats)
+    """A server with JetStream."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
