@@ -233,13 +233,11 @@ def test_claims_are_looked_up_by_key_in_a_table_that_was_never_counted(place: sa
     house.campaigns.topup("masks", "b", 100_000, actor="test")
     house.sql("ALTER TABLE claim SET (autovacuum_enabled = off)")
     house.ask(*(house.request(person, "b") for person in range(200)))
-    persons = [bytes([person]) * 16 for person in range(100)]
     campaign_id = house.request(1).campaign_id
+    given = postgresql_statements._asking([(campaign_id, bytes([person]) * 16) for person in range(100)])
+    asked = f"EXPLAIN {postgresql_statements._RECORDS}".replace("$1", "%s").replace("$2", "%s")
     with house.engine.connect() as connection:
-        rows = connection.exec_driver_sql(
-            f"EXPLAIN {postgresql_statements._RECORDS}", ([campaign_id] * 100, persons)
-        ).scalars()
-        plan = "\n".join(rows)
+        plan = "\n".join(connection.exec_driver_sql(asked, given).scalars())
     assert "Index Cond: ((campaign_id = asking.campaign_id)" in plan, plan
     assert "(person = asking.person)" in plan, plan
     assert "Filter" not in plan, plan

@@ -19,7 +19,7 @@ LANES = 4
 
 _COUNT = Script("limits")
 
-Asked = tuple[Sequence[str], Sequence[Limit]]
+Asked = tuple[Sequence[bytes], Sequence[Limit]]
 """(keys, limits) of one request"""
 
 
@@ -42,7 +42,8 @@ class RedisLimiter:
     def wait_s(self, group: str, limits: Sequence[Limit]) -> float | Pending[float]:
         digests = [self._digest(group, limit.subject) for limit in limits]
         tag = f"{group}:{digests[0][0] % self._lanes_of_addresses}" if group == ADDRESSES else group
-        return self._lanes.ask(tag, ([f"headgate:limits:{{{tag}}}:{digest.hex()}" for digest in digests], limits))
+        prefix = f"headgate:limits:{{{tag}}}:".encode()
+        return self._lanes.ask(tag, ([prefix + digest for digest in digests], limits))
 
     def _digest(self, group: str, subject: str) -> bytes:
         return hashlib.blake2b(f"{group}:{subject}".encode(), digest_size=12, key=self._key).digest()

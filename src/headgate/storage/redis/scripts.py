@@ -19,14 +19,14 @@ class Script:
         self._text = (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    def run(self, client: Client, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def run(self, client: Client, keys: Sequence[str | bytes], arguments: Sequence[Any]) -> Any:
         try:
             return client.evalsha(self._sha, len(keys), *keys, *arguments)
         except redis.exceptions.NoScriptError:
             # Not there yet, or lost in a restart or failover: nothing has been done.
             return client.eval(self._text, len(keys), *keys, *arguments)
 
-    async def run_async(self, client: AsyncClient, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def run_async(self, client: AsyncClient, keys: Sequence[str | bytes], arguments: Sequence[Any]) -> Any:
         try:
             return await client.evalsha(self._sha, len(keys), *keys, *arguments)
         except redis.exceptions.NoScriptError:

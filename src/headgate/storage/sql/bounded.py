@@ -6,6 +6,7 @@ do not hold while a commit waits for a synchronous standby.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import psycopg
@@ -23,6 +24,10 @@ class BoundedConnection(psycopg.Connection[Any]):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._warned: list[str] = []
+        self.prepared: dict[str, bytes] = {}
+        """The server's names of statements that were prepared here."""
+        self.numbers = itertools.count(1)
+        """Of such names."""
         self.add_notice_handler(self._notice)
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...domain.claim import ClaimRequest, PersonKey
+from ...domain.event import EventKind
 from .schema import campaign, counter, pool
-from .server_statements import ANNOUNCE, COLUMNS, RECORD, Found, Row, Taken
+from .server_statements import COLUMNS, RECORD, Found, Row, Taken
 from .servers import SEQ, lock_writers, server_time
 
 _MOMENT = sa.select(counter.c.value, server_time("mysql")).where(counter.c.name == SEQ)
@@ -22,6 +23,8 @@ _POOLS = sa.select(pool.c.id, pool.c.campaign_id, pool.c.remaining, pool.c.code,
 _COUNT = sa.update(counter).where(counter.c.name == SEQ).values(value=sa.bindparam("last"))
 # Only values of this form are sent by PyMySQL as one statement.
 _INSERT = f"INSERT INTO claim ({COLUMNS}, status) VALUES ({', '.join(['%s'] * (len(Row._fields) + 1))})"  # noqa: S608 -- of constants
+
+_ANNOUNCE = f"INSERT INTO outbox (at, kind, first_seq, last_seq) VALUES (%s, '{EventKind.CONFIRMED}', %s, %s)"  # noqa: S608 -- of a constant
 
 
 class Mysql:
@@ -39,7 +42,7 @@ class Mysql:
     def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
         connection.exec_driver_sql(_INSERT, [(*row, "confirmed") for row in rows])
         connection.execute(_COUNT, {"last": rows[-1].seq})
-        connection.exec_driver_sql(ANNOUNCE, (rows[0].created_at, rows[0].seq, rows[-1].seq))
+        connection.exec_driver_sql(_ANNOUNCE, (rows[0].created_at, rows[0].seq, rows[-1].seq))
         units = f"CASE id {' '.join(['WHEN %s THEN %s'] * len(taken))} END"
         statement = (
             f"UPDATE pool SET remaining = remaining - {units}, version = version + 1"  # noqa: S608 -- only placeholders are put in

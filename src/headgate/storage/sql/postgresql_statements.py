@@ -1,45 +1,52 @@
 """The statements of a batch on PostgreSQL, in three round trips whatever its size.
 
 All that a batch reads goes out at once, and so does all that it writes; the server works through them one
-after the other (https://www.psycopg.org/psycopg3/docs/advanced/pipeline.html).  At READ COMMITTED each
-statement sees what was committed before it began, so those behind the lock see what the last holder did.
+after the other.  At READ COMMITTED each statement sees what was committed before it began, so those behind the
+lock see what the last holder did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.rows import namedtuple_row
+from psycopg.adapt import Transformer
+from psycopg.pq.abc import PGresult
 
 from ...domain.claim import ClaimRequest, PersonKey
-from .server_statements import ANNOUNCE, COLUMNS, RECORD, Found, Row, Taken
+from ...domain.event import EventKind
+from .bounded import BoundedConnection
+from .exchange import Said, checked, exchange
+from .server_statements import COLUMNS, RECORD, Found, PoolRow, RecordRow, Row, RuleRow, Taken
 from .servers import LOCK, SEQ, check_schema, server_meaning
 
 _MOMENT = f"SELECT value, extract(epoch FROM clock_timestamp()) AS now FROM counter WHERE name = '{SEQ}'"  # noqa: S608 -- of a constant
-_RULES = "SELECT id, control, opens_at, closes_at, per_person FROM campaign WHERE id = ANY(%s::int[])"
-_POOLS = "SELECT id, campaign_id, remaining, code, version FROM pool WHERE id = ANY(%s::int[])"
+_RULES = "SELECT id, control, opens_at, closes_at, per_person FROM campaign WHERE id = ANY($1::int[])"
+_POOLS = "SELECT id, campaign_id, remaining, code, version FROM pool WHERE id = ANY($1::int[])"
 # OFFSET 0 keeps the planner from turning the look-ups by key into a scan that it takes for cheaper.
 _RECORDS = (
-    f"SELECT {RECORD} FROM unnest(%s::int[], %s::bytea[]) AS asking (campaign_id, person)"  # noqa: S608 -- of constants
+    f"SELECT {RECORD} FROM unnest($1::int[], $2::bytea[]) AS asking (campaign_id, person)"  # noqa: S608 -- of constants
     " CROSS JOIN LATERAL (SELECT * FROM claim"
     " WHERE claim.campaign_id = asking.campaign_id AND claim.person = asking.person OFFSET 0) AS claim"
     " JOIN pool ON pool.id = claim.pool_id ORDER BY claim.seq"
 )
 _INSERT = (
     f"INSERT INTO claim ({COLUMNS}, status) SELECT *, 'confirmed'"  # noqa: S608 -- of constants
-    " FROM unnest(%s::bigint[], %s::text[], %s::int[],"
-    " %s::int[], %s::bytea[], %s::int[], %s::text[], %s::bigint[], %s::bytea[], %s::bytea[])"
+    " FROM unnest($1::bigint[], $2::text[], $3::int[],"
+    " $4::int[], $5::bytea[], $6::int[], $7::text[], $8::bigint[], $9::bytea[], $10::bytea[])"
 )
-_COUNT = f"UPDATE counter SET value = %s WHERE name = '{SEQ}'"  # noqa: S608 -- of a constant
+_COUNT = f"UPDATE counter SET value = $1 WHERE name = '{SEQ}'"  # noqa: S608 -- of a constant
+_ANNOUNCE = f"INSERT INTO outbox (at, kind, first_seq, last_seq) VALUES ($1, '{EventKind.CONFIRMED}', $2, $3)"  # noqa: S608 -- of a constant
 _TAKE = (
     "UPDATE pool SET remaining = pool.remaining - taken.units, version = pool.version + 1"
-    " FROM unnest(%s::int[], %s::int[]) AS taken (id, units)"
+    " FROM unnest($1::int[], $2::int[]) AS taken (id, units)"
     " WHERE pool.id = taken.id AND pool.remaining >= taken.units"
 )
+
+_T = TypeVar("_T")
 
 
 class Postgresql:
@@ -47,38 +54,45 @@ class Postgresql:
 
     def read(self, connection: sa.Connection, batch: Sequence[ClaimRequest], *, lock: bool) -> Found:
         asking = {(request.campaign_id, request.person) for request in batch}
-        locked = None
-        try:
-            with _together(connection) as say:
-                locked = say(LOCK) if lock else None
-                moment = say(_MOMENT)
-                rules = say(_RULES, _words({campaign_id for campaign_id, _ in asking}))
-                pools = say(_POOLS, _words({request.pool_id for request in batch}))
-                records = say(_RECORDS, *_asking(asking))
-        except psycopg.ProgrammingError:
-            # A newer program may have changed the very columns that are read here.
-            if locked is not None:
-                check_schema(locked.fetchone(), connection.engine.url)
-            raise
-        if locked is not None:
-            check_schema(locked.fetchone(), connection.engine.url)
-        last_seq, now_s = moment.fetchall()[0]
-        return Found(last_seq, float(now_s), rules.fetchall(), pools.fetchall(), records.fetchall())
+        said = [
+            Said(_MOMENT),
+            Said(_RULES, (_words({campaign_id for campaign_id, _ in asking}),)),
+            Said(_POOLS, (_words({request.pool_id for request in batch}),)),
+            Said(_RECORDS, _asking(asking)),
+        ]
+        if lock:
+            said.insert(0, Said(LOCK))
+        with _meaning(connection) as driver:
+            answers = exchange(driver, said)
+            if lock:
+                # Before the others are looked at: a newer program may have changed the very columns that they read.
+                locked = _rows(driver, answers.pop(0), tuple)
+                check_schema(locked[0] if locked else None, connection.engine.url)
+            ((last_seq, now_s),) = _rows(driver, answers[0], tuple)
+            rules = _rows(driver, answers[1], RuleRow._make)
+            pools = _rows(driver, answers[2], PoolRow._make)
+            return Found(last_seq, float(now_s), rules, pools, _rows(driver, answers[3], RecordRow._make))
 
     def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
         seqs, ids, campaigns, pools, persons, ordinals, codes, times, keys, bodies = zip(*rows, strict=True)
-        with _together(connection) as say:
-            say(
-                _INSERT, _words(seqs), _words(ids), _words(campaigns), _words(pools), _bytes(persons),
+        last = str(rows[-1].seq)
+        said = [
+            Said(_INSERT, (
+                _words(seqs), _words(ids), _words(campaigns), _words(pools), _bytes(persons),
                 _words(ordinals), _words(codes), _words(times), _bytes(keys), _bytes(bodies),
-            )  # fmt: skip
-            say(_COUNT, rows[-1].seq)
-            say(ANNOUNCE, rows[0].created_at, rows[0].seq, rows[-1].seq)
-            gave = say(_TAKE, _words(one.pool_id for one in taken), _words(one.units for one in taken))
-        return int(gave.rowcount)
+            )),
+            Said(_COUNT, (last,)),
+            Said(_ANNOUNCE, (str(rows[0].created_at), str(rows[0].seq), last)),
+            Said(_TAKE, (_words(one.pool_id for one in taken), _words(one.units for one in taken))),
+        ]  # fmt: skip
+        with _meaning(connection) as driver:
+            answers = [checked(answer) for answer in exchange(driver, said)]
+        return answers[-1].command_tuples or 0
 
     def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
-        return connection.exec_driver_sql(_RECORDS, _asking(persons)).all()
+        with _meaning(connection) as driver:
+            (answer,) = exchange(driver, [Said(_RECORDS, _asking(persons))])
+            return _rows(driver, answer, RecordRow._make)
 
 
 def _asking(persons: Collection[PersonKey]) -> tuple[str, str]:
@@ -95,18 +109,19 @@ def _bytes(values: Iterable[bytes | None]) -> str:
     return _words("NULL" if value is None else rf'"\\x{value.hex()}"' for value in values)
 
 
+def _rows(driver: BoundedConnection, answer: PGresult, make: Callable[[Sequence[Any]], _T]) -> list[_T]:
+    reading = Transformer(driver)
+    reading.set_pgresult(checked(answer))
+    return reading.load_rows(0, answer.ntuples, make)
+
+
 @contextmanager
-def _together(connection: sa.Connection) -> Iterator[Any]:
-    """What is said inside goes out at once, and has been answered at the end; errors are LedgerError as elsewhere."""
-    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-
-    def say(statement: str, *given: object) -> psycopg.Cursor[Any]:
-        cursor: psycopg.Cursor[Any] = driver.cursor(row_factory=namedtuple_row)
-        return cursor.execute(statement, given)
-
+def _meaning(connection: sa.Connection) -> Iterator[BoundedConnection]:
+    """The driver's connection; its errors are LedgerError, as elsewhere."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, BoundedConnection), "every connection to PostgreSQL is one"
     try:
-        with driver.pipeline():
-            yield say
+        yield driver
     except psycopg.ProgrammingError:
         raise
     except psycopg.Error as error:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol
 import sqlalchemy as sa
 
 from ...domain.claim import ClaimRequest, PersonKey
-from ...domain.event import EventKind
 
 
 class Row(NamedTuple):
@@ -51,6 +50,39 @@ class Found(NamedTuple):
     records: Sequence[Any]
 
 
+class RuleRow(NamedTuple):
+    id: int
+    control: str
+    opens_at: int
+    closes_at: int
+    per_person: int
+
+
+class PoolRow(NamedTuple):
+    id: int
+    campaign_id: int
+    remaining: int
+    code: str
+    version: int
+
+
+class RecordRow(NamedTuple):
+    """RECORD, in its order."""
+
+    campaign_id: int
+    person: bytes
+    id: str
+    seq: int
+    pool_code: str
+    ordinal: int
+    status: str
+    code: str
+    created_at: int
+    pool_id: int
+    key_digest: bytes | None
+    body_digest: bytes | None
+
+
 class Statements(Protocol):
     def read(self, connection: sa.Connection, batch: Sequence[ClaimRequest], *, lock: bool) -> Found:
         """Everything that decides the batch; with `lock` it stays so until this transaction ends."""
@@ -66,8 +98,6 @@ class Statements(Protocol):
 
 
 COLUMNS = ", ".join(Row._fields)
-ANNOUNCE = f"INSERT INTO outbox (at, kind, first_seq, last_seq) VALUES (%s, '{EventKind.CONFIRMED}', %s, %s)"  # noqa: S608 -- of a constant
-"""What others are to be told of a batch: when its claims were made, the first of them, the last of them."""
 RECORD = (
     "claim.campaign_id, claim.person, claim.id, claim.seq, pool.code AS pool_code, claim.ordinal, claim.status,"
     " claim.code, claim.created_at, claim.pool_id, claim.key_digest, claim.body_digest"
