@@ -181,6 +181,20 @@ class World:
                     else:
                         getattr(part, trouble)()
 
+    async def _trouble_the_queue(self) -> None:
+        """The same for the queue, which loses what waits there."""
+        while True:
+            await asyncio.sleep(self.rng.uniform(0.1, 2.0))
+            self.queue.away = False
+            if self.faults_on and self.scenario.fault_rate:
+                trouble = self.rng.choice(["replicate", "replicate", "fail_over", "flush", "away"])
+                if trouble == "away":
+                    self.queue.away = True
+                else:
+                    getattr(self.queue, trouble)()
+                if trouble in ("fail_over", "flush"):
+                    self._queue_lost_at.append(self.loop.time())
+
     async def _relay(self) -> None:
         """A keeper tells the receiver; now and then it dies and another begins, or two are at it for a while."""
         relays = [self._new_relay(), self._new_relay()]
@@ -214,20 +228,6 @@ class World:
             )
             for event in self.receiver.got
         ]
-
-    async def _trouble_the_queue(self) -> None:
-        """The same for the queue, which loses what waits there."""
-        while True:
-            await asyncio.sleep(self.rng.uniform(0.1, 2.0))
-            self.queue.away = False
-            if self.faults_on and self.scenario.fault_rate:
-                trouble = self.rng.choice(["replicate", "replicate", "fail_over", "flush", "away"])
-                if trouble == "away":
-                    self.queue.away = True
-                else:
-                    getattr(self.queue, trouble)()
-                if trouble in ("fail_over", "flush"):
-                    self._queue_lost_at.append(self.loop.time())
 
     async def _person(self, number: int) -> None:
         """Wants a place, asks until the answer is definite, asks again, cancels, is sent twice by the network."""
