@@ -99,6 +99,8 @@ def wait_for_a_standby_that_is_not_there(engine: sa.Engine) -> None:
         connection.exec_driver_sql("SELECT pg_reload_conf()")
         while connection.exec_driver_sql("SHOW synchronous_standby_names").scalar_one() != "nobody":
             pass
+        # Commits wait only once the process that makes checkpoints has read it as well, which it does before each.
+        connection.exec_driver_sql("CHECKPOINT")
 
 
 def test_a_warning_before_the_commit_casts_no_doubt(engine: sa.Engine) -> None:

@@ -88,6 +88,17 @@ def test_a_statement_that_could_not_be_prepared_is_prepared_when_it_can_be(conne
     assert numbers(connection, counted, Said(ADD, ("1",))) == [0, 2]
 
 
+def test_what_is_prepared_outlives_rollbacks_and_whatever_else_is_said(connection: BoundedConnection) -> None:
+    for _ in range(3):
+        assert numbers(connection, Said(ADD, ("1",))) == [2]
+        for _ in range(10):
+            connection.execute("SELECT %s::int", (1,))
+        connection.rollback()
+    connection.execute("CREATE TABLE gone (n int)")
+    connection.execute("DROP TABLE gone")
+    assert numbers(connection, Said(ADD, ("1",))) == [2]
+
+
 def test_more_than_fits_into_the_buffers_of_both_sides(connection: BoundedConnection) -> None:
     large = "x" * 3_000_000
     said = [Said("SELECT $1::text || $1::text", (large,)) for _ in range(4)]

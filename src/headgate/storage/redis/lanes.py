@@ -21,8 +21,8 @@ from .client import CONNECTIONS_MAX, AsyncClient, close_async, open_async
 
 BATCH_MAX = 512
 """Requests in one call: some milliseconds of the server, which does nothing else meanwhile."""
-CALLS_MAX = 2
-"""Calls of one lane under way: while one is answered the next already lies at the server."""
+CALLS_MAX = 1
+"""Calls of one lane under way: what comes meanwhile goes together, and a second call would only split it."""
 AWAY_S = 1.0
 """After a call that failed nobody is kept waiting for another one so long."""
 WAITING_MAX = 16_384

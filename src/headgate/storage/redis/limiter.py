@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...ports.limiter import ADDRESSES, WINDOW_S, Limit
@@ -16,6 +17,9 @@ from .scripts import Script
 
 LANES = 4
 """Where a cluster counts what belongs to no campaign: in so many slots, on different servers."""
+
+PLACES_KEPT = 16_384
+"""Subjects whose keys are remembered, some 5 MB; as many as a worker has connections."""
 
 _COUNT = Script("limits")
 
@@ -38,15 +42,19 @@ class RedisLimiter:
         self._lanes_of_addresses = LANES if address.kind == CLUSTER else 1
         self._key = hashlib.blake2b(key, digest_size=32, person=b"hg-limits").digest()
         self._uncounted = uncounted
+        # Whoever comes once comes again within a moment: a page, a session, a claim, and what came of it.
+        self._place_of = lru_cache(maxsize=PLACES_KEPT)(self._place)
 
     def wait_s(self, group: str, limits: Sequence[Limit]) -> float | Pending[float]:
-        digests = [self._digest(group, limit.subject) for limit in limits]
-        tag = f"{group}:{digests[0][0] % self._lanes_of_addresses}" if group == ADDRESSES else group
-        prefix = f"headgate:limits:{{{tag}}}:".encode()
-        return self._lanes.ask(tag, ([prefix + digest for digest in digests], limits))
+        tag, first = self._place_of(group, limits[0].subject)
+        keys = [first, *(self._place_of(group, limit.subject)[1] for limit in limits[1:])]
+        return self._lanes.ask(tag, (keys, limits))
 
-    def _digest(self, group: str, subject: str) -> bytes:
-        return hashlib.blake2b(f"{group}:{subject}".encode(), digest_size=12, key=self._key).digest()
+    def _place(self, group: str, subject: str) -> tuple[str, bytes]:
+        """(lane, key); of the first of several, because what belongs to one group shares a lane."""
+        digest = hashlib.blake2b(f"{group}:{subject}".encode(), digest_size=12, key=self._key).digest()
+        tag = f"{group}:{digest[0] % self._lanes_of_addresses}" if group == ADDRESSES else group
+        return tag, f"headgate:limits:{{{tag}}}:".encode() + digest
 
     def _let_through(self, batch: Sequence[Asked], _in_doubt: bool) -> list[float]:
         self._uncounted(len(batch))

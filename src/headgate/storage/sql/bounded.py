@@ -7,7 +7,7 @@ do not hold while a commit waits for a synchronous standby.
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg import errors
@@ -29,6 +29,11 @@ class BoundedConnection(psycopg.Connection[Any]):
         self.numbers = itertools.count(1)
         """Of such names."""
         self.add_notice_handler(self._notice)
+
+    @classmethod
+    def connect(cls, *arguments: Any, **options: Any) -> Self:
+        # After a rollback psycopg would take from the server what it has prepared by itself, and ours with it.
+        return super().connect(*arguments, prepare_threshold=None, **options)
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """As psycopg's, with a bound where the caller set none; raises OperationalError."""

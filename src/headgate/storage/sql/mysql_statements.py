@@ -52,6 +52,15 @@ class Mysql:
         found = connection.exec_driver_sql(statement, (*pairs, *(one.pool_id for one in taken), *pairs))
         return int(found.rowcount)
 
+    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
+        statement = (
+            sa.select(counter.c.value, pool.c.id, pool.c.remaining)
+            .select_from(counter.outerjoin(pool, pool.c.id.in_(pool_ids)))
+            .where(counter.c.name == SEQ)
+        )
+        rows = connection.execute(statement).all()
+        return rows[0].value, [(row.id, row.remaining) for row in rows if row.id is not None]
+
     def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
         by_campaign: dict[int, list[bytes]] = {}
         for campaign_id, person in persons:

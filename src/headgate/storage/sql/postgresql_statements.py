@@ -46,6 +46,11 @@ _TAKE = (
     " WHERE pool.id = taken.id AND pool.remaining >= taken.units"
 )
 
+_PULSE = (
+    "SELECT counter.value, pool.id, pool.remaining FROM counter LEFT JOIN pool ON pool.id = ANY($1::int[])"  # noqa: S608 -- of a constant
+    f" WHERE counter.name = '{SEQ}'"
+)
+
 _T = TypeVar("_T")
 
 
@@ -88,6 +93,12 @@ class Postgresql:
         with _meaning(connection) as driver:
             answers = [checked(answer) for answer in exchange(driver, said)]
         return answers[-1].command_tuples or 0
+
+    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
+        with _meaning(connection) as driver:
+            (answer,) = exchange(driver, [Said(_PULSE, (_words(pool_ids),))])
+            rows = _rows(driver, answer, tuple)
+        return rows[0][0], [(pool_id, remaining) for _, pool_id, remaining in rows if pool_id is not None]
 
     def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
         with _meaning(connection) as driver:

@@ -28,9 +28,9 @@ from ...ports.ledger import BatchResult, LedgerDamaged, PoolStock
 from .engine import writing
 from .mysql_statements import Mysql
 from .postgresql_statements import Postgresql
-from .schema import campaign, claim, counter, outbox, pool
+from .schema import campaign, claim, outbox, pool
 from .server_statements import Row, Statements, Taken
-from .servers import SEQ, server_now_ms
+from .servers import server_now_ms
 
 
 class _Minter:
@@ -160,20 +160,16 @@ class ServerClaims:
             return [PoolStock(*row) for row in connection.execute(statement.where(pool.c.campaign_id == campaign_id))]
 
     def pulse(self, pool_ids: Collection[int]) -> tuple[int, dict[int, int]]:
-        # One statement, so one moment; without a transaction around it, so one round trip.
-        statement = (
-            sa.select(counter.c.value, pool.c.id, pool.c.remaining)
-            .select_from(counter.outerjoin(pool, pool.c.id.in_(pool_ids)))
-            .where(counter.c.name == SEQ)
-        )
+        # Without a transaction around it, so one round trip.
         with self._plain.connect() as connection:
-            rows = connection.execute(statement).all()
-        return rows[0].value, {row.id: row.remaining for row in rows if row.id is not None}
+            last_seq, units = self._statements.pulse(connection, pool_ids)
+        return last_seq, dict(units)
 
     def claimants(self, campaign_id: int, after: int, up_to: int, limit: int) -> list[tuple[int, bytes]]:
         with self._plain.connect() as connection:
-            found = connection.execute(claimants_between(campaign_id, after, up_to, limit))
-            return [(row.seq, bytes(row.person)) for row in found]
+            # Taken apart, because asking a row for its columns by their names takes twice as long as all the rest.
+            found: Iterable[Any] = connection.execute(claimants_between(campaign_id, after, up_to, limit))
+            return [(seq, person) for seq, person in found]
 
     def persons_of(self, campaign_id: int) -> list[bytes]:
         with self._engine.connect() as connection:

@@ -92,6 +92,10 @@ class Statements(Protocol):
         """Insert the claims, count them, tell of them, take the units; how many pools had that many, and gave them."""
         ...
 
+    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
+        """The number of the last claim, and (id, units left) of these pools; in one statement, so at one moment."""
+        ...
+
     def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
         """Every claim of these persons; those of one person in the order of `seq`."""
         ...
