@@ -132,7 +132,7 @@ def run(arguments, directory):
     flat(
         verdicts, "pools",
         {
-            f"{count}": costs(shop, seconds, rounds, {f"p{number}": 100_000 for number in range(count)})
+            f"{count}": costs(shop, seconds, rounds, {f"p{number}": UNITS // count for number in range(count)})
             for count in (1, 100, CITY_POOLS)
         },
     )  # fmt: skip

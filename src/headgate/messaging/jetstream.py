@@ -89,6 +89,8 @@ class JetStream:
             await self._let_go()
             raise NotDelivered(f"it did not answer within {ANSWER_S:g} s") from error
         except APIError as error:
+            # The next one looks for the stream anew.
+            await self._let_go()
             raise NotDelivered(_meaning(error)) from error
         except (Error, OSError) as error:
             await self._let_go()
