@@ -30,8 +30,8 @@ COUNTED = str(10**9)
 
 SETTLE_S = 120
 
-TRIPS = 3
-"""Round trips of a transaction that confirms: what it reads, what it writes, the commit."""
+TRIPS = 2
+"""Round trips of a transaction that confirms: what it reads, and what it writes together with the commit."""
 
 
 @dataclass

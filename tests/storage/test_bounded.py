@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from headgate.ports.ledger import LedgerInDoubt, LedgerUnavailable
 from headgate.storage.sql.bounded import BoundedConnection
 from headgate.storage.sql.engine import open_engine
+from headgate.storage.sql.exchange import Said, checked, exchange
+from headgate.storage.sql.postgresql_statements import _meaning
 from headgate.storage.sql.servers import server_url
 from tests.servers import Server, postgresql
 
@@ -51,6 +53,13 @@ def write(engine: sa.Engine, *, before: Callable[[], object] = nothing, after: C
         after()
 
 
+def write_in_one_exchange(engine: sa.Engine) -> None:
+    """As a batch is written: the commit goes out with it."""
+    with engine.connect() as connection, _meaning(connection, committing=True) as driver:
+        for answer in exchange(driver, [Said("INSERT INTO thing VALUES (1)")], commit=True):
+            checked(answer)
+
+
 def test_a_frozen_server_is_given_up(database: Server, engine: sa.Engine) -> None:
     with pytest.raises(LedgerUnavailable, match=r"no answer for 0\.5 s; nothing was written"):
         write(engine, before=partial(database.signal, signal.SIGSTOP))
@@ -67,8 +76,9 @@ def test_a_commit_that_is_not_answered_is_in_doubt(database: Server, engine: sa.
 
 def test_a_commit_that_no_standby_has_is_in_doubt_for_as_long_as_it_waits(engine: sa.Engine) -> None:
     wait_for_a_standby_that_is_not_there(engine)
-    with pytest.raises(LedgerInDoubt, match=r"no answer for 0\.5 s"):
-        write(engine)
+    for writes in (write, write_in_one_exchange):
+        with pytest.raises(LedgerInDoubt, match=r"no answer for 0\.5 s"):
+            writes(engine)
 
 
 def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_in_doubt(
@@ -84,12 +94,13 @@ def test_a_commit_whose_wait_for_the_standby_was_cancelled_is_in_doubt(
             while not connection.exec_driver_sql(waits).all():
                 pass
 
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    with pytest.raises(LedgerInDoubt, match="canceling wait for synchronous replication"):
-        write(engine)
-    thread.join()
-    assert numbers(engine) == [1], "this server has it"
+    for writes in (write, write_in_one_exchange):
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with pytest.raises(LedgerInDoubt, match="canceling wait for synchronous replication"):
+            writes(engine)
+        thread.join()
+    assert numbers(engine) == [1, 1], "this server has it"
 
 
 def wait_for_a_standby_that_is_not_there(engine: sa.Engine) -> None:

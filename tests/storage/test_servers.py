@@ -12,15 +12,16 @@ import pytest
 import sqlalchemy as sa
 
 from headgate.domain.claim import Granted
-from headgate.ports.ledger import LedgerInDoubt, LedgerUnavailable, LedgerUnusable
+from headgate.ports.ledger import LedgerDamaged, LedgerInDoubt, LedgerUnavailable, LedgerUnusable
 from headgate.storage.sql import postgresql_statements
 from headgate.storage.sql import servers as sql_servers
 from headgate.storage.sql.engine import exists, open_engine, upgrade
 from headgate.storage.sql.server_claims import ServerClaims, claimants_between
+from headgate.storage.sql.server_statements import Row, Taken
 from headgate.storage.sql.servers import server_url
 from tests.fakes import SeededEntropy
 from tests.servers import free_port, postgresql
-from tests.storage.house import House
+from tests.storage.house import House, claim_of
 
 SERVERS = ("postgresql", "mariadb")
 on_servers = pytest.mark.parametrize("place", SERVERS, indirect=True)
@@ -285,4 +286,21 @@ def test_a_program_of_an_older_schema_says_so_where_the_newer_one_changed_what_i
     house.sql("ALTER TABLE campaign RENAME COLUMN per_person TO claims_per_person")
     with pytest.raises(LedgerUnavailable, match="has schema 9999, and this program writes"):
         house.ask(request)
+    house.close()
+
+
+@on_servers
+def test_what_a_pool_has_not_got_is_not_committed(place: sa.URL) -> None:
+    """As if somebody had changed the stock between reading and writing, in spite of the lock."""
+    house = House(place)
+    claims = house.claims
+    assert isinstance(claims, ServerClaims)
+    asked = house.request(1)
+    row = Row(1, "id", asked.campaign_id, asked.pool_id, asked.person, 1, "code", 0, None, None)
+    with claims._engine.connect() as connection, pytest.raises(LedgerDamaged, match="stock changed"):
+        claims._statements.commit(connection, [row], [Taken(asked.pool_id, 3)])
+    assert house.claims_of(1) == []
+    assert house.campaigns.tally("masks").available == 7
+    assert claims.pulse(()) == (0, {})
+    claim_of(house.ask(asked)[0])
     house.close()

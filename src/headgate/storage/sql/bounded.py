@@ -52,8 +52,16 @@ class BoundedConnection(psycopg.Connection[Any]):
         (https://www.postgresql.org/docs/current/warm-standby.html): the standby may not have the commit, and
         would not have it after a failover.
         """
-        self._warned.clear()
+        self.forget_warnings()
         super().commit()
+        self.heed_warnings()
+
+    def forget_warnings(self) -> None:
+        """Of what came before; a commit follows."""
+        self._warned.clear()
+
+    def heed_warnings(self) -> None:
+        """Raises OperationalError as `commit` does."""
         if self._warned:
             self.close()
             raise psycopg.OperationalError(f"committed with a warning: {self._warned[0]}")

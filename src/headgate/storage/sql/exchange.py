@@ -28,12 +28,14 @@ class Said(NamedTuple):
     given: Sequence[str] = ()
 
 
-def exchange(connection: BoundedConnection, said: Sequence[Said]) -> list[PGresult]:
+def exchange(connection: BoundedConnection, said: Sequence[Said], *, commit: bool = False) -> list[PGresult]:
     """The answer to each, also where it is that it failed, or came behind one that did; see `checked`.
 
     In the transaction that is open; where there is none, one is begun, but on a connection that commits by itself.
-    Raises psycopg.OperationalError where the server does not answer.
+    With `commit` it is committed unless one of them fails, and the last answer is the commit's.  Raises
+    psycopg.OperationalError where the server does not answer, or warns of the commit.
     """
+    connection.forget_warnings()
     pgconn = connection.pgconn
     sent: list[str | None] = []
     """For each answer that will come the statement that it prepares, or None."""
@@ -53,6 +55,10 @@ def exchange(connection: BoundedConnection, said: Sequence[Said]) -> list[PGresu
             pgconn.send_query_prepared(name, [value.encode() for value in given])
             wanted.append(len(sent))
             sent.append(None)
+        if commit:
+            pgconn.send_query_params(b"COMMIT", None)
+            wanted.append(len(sent))
+            sent.append(None)
         pgconn.pipeline_sync()
         answers = connection.wait(_answers(pgconn))
     except BaseException:
@@ -60,6 +66,8 @@ def exchange(connection: BoundedConnection, said: Sequence[Said]) -> list[PGresu
         connection.close()
         raise
     pgconn.exit_pipeline_mode()
+    if commit:
+        connection.heed_warnings()
     for index, (prepared, answer) in enumerate(zip(sent, answers, strict=True)):
         if prepared is not None and answer.status in _FAILED:
             del connection.prepared[prepared]

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from ...domain.claim import ClaimRequest, PersonKey
 from ...domain.event import EventKind
+from ...ports.ledger import LedgerDamaged
 from .schema import campaign, counter, pool
-from .server_statements import COLUMNS, RECORD, Found, Row, Taken
+from .server_statements import COLUMNS, RECORD, STOCK_CHANGED, Found, Row, Taken
 from .servers import SEQ, lock_writers, server_time
 
 _MOMENT = sa.select(counter.c.value, server_time("mysql")).where(counter.c.name == SEQ)
@@ -39,7 +40,7 @@ class Mysql:
         pools = connection.execute(_POOLS, {"ids": sorted({request.pool_id for request in batch})}).all()
         return Found(last_seq, float(now_s), rules, pools, self.records(connection, asking))
 
-    def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
+    def commit(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> None:
         connection.exec_driver_sql(_INSERT, [(*row, "confirmed") for row in rows])
         connection.execute(_COUNT, {"last": rows[-1].seq})
         connection.exec_driver_sql(_ANNOUNCE, (rows[0].created_at, rows[0].seq, rows[-1].seq))
@@ -50,7 +51,9 @@ class Mysql:
         )
         pairs = [value for one in taken for value in one]
         found = connection.exec_driver_sql(statement, (*pairs, *(one.pool_id for one in taken), *pairs))
-        return int(found.rowcount)
+        if found.rowcount != len(taken):
+            raise LedgerDamaged(STOCK_CHANGED)
+        connection.commit()
 
     def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
         statement = (

@@ -1,8 +1,8 @@
-"""The statements of a batch on PostgreSQL, in three round trips whatever its size.
+"""The statements of a batch on PostgreSQL, in two round trips whatever its size.
 
-All that a batch reads goes out at once, and so does all that it writes; the server works through them one
-after the other.  At READ COMMITTED each statement sees what was committed before it began, so those behind the
-lock see what the last holder did.
+All that a batch reads goes out at once, and so does all that it writes, with the commit; the server works through
+them one after the other.  At READ COMMITTED each statement sees what was committed before it began, so those behind
+the lock see what the last holder did.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from psycopg.pq.abc import PGresult
 
 from ...domain.claim import ClaimRequest, PersonKey
 from ...domain.event import EventKind
+from ...ports.ledger import LedgerDamaged
 from .bounded import BoundedConnection
 from .exchange import Said, checked, exchange
-from .server_statements import COLUMNS, RECORD, Found, PoolRow, RecordRow, Row, RuleRow, Taken
+from .server_statements import COLUMNS, RECORD, STOCK_CHANGED, Found, PoolRow, RecordRow, Row, RuleRow, Taken
 from .servers import LOCK, SEQ, check_schema, server_meaning
 
 _RULES = "SELECT id, control, opens_at, closes_at, per_person FROM campaign WHERE id = ANY($1::int[])"
@@ -43,10 +44,12 @@ _WRITE = (
     " $9::bytea[], $10::bytea[])),"
     f" counted AS (UPDATE counter SET value = $11 WHERE name = '{SEQ}'),"
     " told AS (INSERT INTO outbox (at, kind, first_seq, last_seq)"
-    f" VALUES ($12, '{EventKind.CONFIRMED}', $13, $11))"
-    " UPDATE pool SET remaining = pool.remaining - taken.units, version = pool.version + 1"
+    f" VALUES ($12, '{EventKind.CONFIRMED}', $13, $11)),"
+    " gave AS (UPDATE pool SET remaining = pool.remaining - taken.units, version = pool.version + 1"
     " FROM unnest($14::int[], $15::int[]) AS taken (id, units)"
-    " WHERE pool.id = taken.id AND pool.remaining >= taken.units"
+    " WHERE pool.id = taken.id AND pool.remaining >= taken.units RETURNING 1)"
+    # The commit goes out together with this, so what must not be committed has to fail here.
+    " SELECT 1 / (count(*) = $16)::int FROM gave"
 )
 _PULSE = (
     "SELECT counter.value, pool.id, pool.remaining FROM counter LEFT JOIN pool ON pool.id = ANY($1::int[])"  # noqa: S608 -- of a constant
@@ -80,17 +83,24 @@ class Postgresql:
             rules = _rows(driver, answers[1], RuleRow._make)
             return Found(last_seq, float(now_s), rules, pools, _rows(driver, answers[2], RecordRow._make))
 
-    def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
+    def commit(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> None:
         seqs, ids, campaigns, pools, persons, ordinals, codes, times, keys, bodies = zip(*rows, strict=True)
         given = (
             _words(seqs), _words(ids), _words(campaigns), _words(pools), _bytes(persons),
             _words(ordinals), _words(codes), _words(times), _bytes(keys), _bytes(bodies),
             str(rows[-1].seq), str(rows[0].created_at), str(rows[0].seq),
-            _words(one.pool_id for one in taken), _words(one.units for one in taken),
+            _words(one.pool_id for one in taken), _words(one.units for one in taken), str(len(taken)),
         )  # fmt: skip
-        with _meaning(connection) as driver:
-            (answer,) = exchange(driver, [Said(_WRITE, given)])
-            return checked(answer).command_tuples or 0
+        with _meaning(connection, committing=True) as driver:
+            wrote, committed = exchange(driver, [Said(_WRITE, given)], commit=True)
+        with _meaning(connection):
+            # Where this failed the commit was passed over.
+            try:
+                checked(wrote)
+            except psycopg.errors.DivisionByZero as error:
+                raise LedgerDamaged(STOCK_CHANGED) from error
+        with _meaning(connection, committing=True):
+            checked(committed)
 
     def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
         with _meaning(connection) as driver:
@@ -125,15 +135,17 @@ def _rows(driver: BoundedConnection, answer: PGresult, make: Callable[[Sequence[
 
 
 @contextmanager
-def _meaning(connection: sa.Connection) -> Iterator[BoundedConnection]:
+def _meaning(connection: sa.Connection, *, committing: bool = False) -> Iterator[BoundedConnection]:
     """The driver's connection; its errors are LedgerError, as elsewhere."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, BoundedConnection), "every connection to PostgreSQL is one"
+    url = connection.engine.url
     try:
         yield driver
     except psycopg.ProgrammingError:
         raise
     except psycopg.Error as error:
-        if driver.closed:
+        if driver.closed or committing:
+            # In the middle of a commit a connection is of no use to the next transaction.
             connection.invalidate(error)
-        raise server_meaning(error, connection.engine.url, committing=False) from error
+        raise server_meaning(error, url, committing=committing) from error

@@ -88,8 +88,12 @@ class Statements(Protocol):
         """Everything that decides the batch; with `lock` it stays so until this transaction ends."""
         ...
 
-    def write(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> int:
-        """Insert the claims, count them, tell of them, take the units; how many pools had that many, and gave them."""
+    def commit(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> None:
+        """Insert the claims, count them, tell of them, take the units, and commit.
+
+        Raises LedgerDamaged, and nothing is committed, where a pool has not so many units; LedgerInDoubt where nobody
+        knows whether it is committed.
+        """
         ...
 
     def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
@@ -100,6 +104,8 @@ class Statements(Protocol):
         """Every claim of these persons; those of one person in the order of `seq`."""
         ...
 
+
+STOCK_CHANGED = "stock changed inside the transaction that holds the ledger"
 
 COLUMNS = ", ".join(Row._fields)
 RECORD = (
