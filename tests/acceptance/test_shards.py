@@ -116,6 +116,8 @@ def test_campaigns_of_all_ledgers_are_served_and_steered_alike(fleet: Fleet) -> 
     listed = {row["slug"]: row["ledger"] for row in json.loads(fleet.cli("campaign", "list", "--json"))}
     assert listed.items() >= {"here": "main", "there": "east"}.items()
     assert json.loads(fleet.cli("campaign", "show", "there", "--json"))["ledger"] == "east"
+    planes = [node["plane"] for node in json.loads(fleet.cli("node", "list", "--json"))]
+    assert sorted(planes) == sorted(["consumer", "keeper", "participant"] * 2)
     metrics = httpx2.get(f"{fleet.nodes[1].console_url}/metrics").text
     for slug in slugs:
         assert f'headgate_stock{{campaign="{slug}",state="available"}} 4.0' in metrics

@@ -11,8 +11,10 @@ from litestar import Litestar
 from litestar.testing import TestClient
 
 from headgate.console.views import POOLS_SHOWN_MAX
-from headgate.domain.campaign import Control
+from headgate.domain.campaign import Control, Mode
+from headgate.domain.definition import CampaignDefinition, PoolDefinition
 from headgate.ports.nodes import NodeCard
+from headgate.services.campaigns import Campaigns
 from headgate.storage.sql.engine import open_engine, writing
 from headgate.storage.sql.schema import campaign, claim, pool
 from tests.console.conftest import CLOSES, OPENS, PASSWORD, Console, Ledger, console_on
@@ -314,3 +316,23 @@ def test_the_nodes_are_listed_with_what_differs(mei: Console, ledger: Ledger) ->
         ("web-1", "1.2.3", "–"),
         ("web-2", "1.3.0", "other version"),
     ]
+
+
+def test_a_campaign_says_that_it_is_queued_and_where_it_lives_where_there_are_several_places(
+    mei: Console, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.create()
+    opens = OPENS + timedelta(hours=1)
+    ledger.campaigns.create(
+        CampaignDefinition("later", {"en": "Later"}, opens, CLOSES, pools=[PoolDefinition("a", 1)], mode=Mode.QUEUED),
+        actor="test",
+    )
+
+    def facts(slug: str) -> str:
+        return mei.page(f"/campaigns/{slug}").one("p", class_="facts").text
+
+    assert "Queued" in facts("later")
+    assert "Queued" not in facts("masks")
+    assert "ledger" not in facts("masks")
+    monkeypatch.setattr(Campaigns, "several", property(lambda _campaigns: True))
+    assert "On the ledger main" in " ".join(facts("masks").split())

@@ -17,8 +17,8 @@ from ..storage.memory.telemetry import Counters
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
 from .gate import behind_gate, open_waiting_claims
-from .ledger import CLOCK, Shard, all_shards, open_claims
-from .threads import run_beside_each_other
+from .ledger import CLOCK, Shard, all_shards, open_claims, reporter
+from .threads import report_until, run_beside_each_other
 
 METRICS_EVERY_S = 1.0
 
@@ -41,7 +41,8 @@ def run_consumer(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    run_beside_each_other([partial(consuming.run, stopping) for consuming in consumers], stopping)
+    reporting = partial(report_until, stopping, reporter(settings, "consumer", ""))
+    run_beside_each_other([reporting, *(partial(consuming.run, stopping) for consuming in consumers)], stopping)
 
 
 class _Consuming:

@@ -16,7 +16,7 @@ from ..storage.sql.engine import open_engine
 from .events import open_relays
 from .gate import open_follower
 from .ledger import CLOCK, Shard, all_shards, open_claims, open_leases, reporter
-from .threads import run_beside_each_other
+from .threads import report_until, run_beside_each_other
 
 
 def run_keeper(settings: Settings) -> None:
@@ -25,15 +25,9 @@ def run_keeper(settings: Settings) -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    report = reporter(settings, "keeper", "")
-
-    def tell() -> None:
-        while not stopping.is_set():
-            report.tell()
-            stopping.wait(TURN_S)
-
     keepers = [partial(_keep, settings, shard, holder, stopping) for shard in all_shards(settings)]
-    run_beside_each_other([tell, *keepers], stopping)
+    reporting = partial(report_until, stopping, reporter(settings, "keeper", ""))
+    run_beside_each_other([reporting, *keepers], stopping)
 
 
 def _keep(settings: Settings, shard: Shard, holder: str, stopping: threading.Event) -> None:

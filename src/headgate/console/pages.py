@@ -30,7 +30,7 @@ def campaign_page(request: ConsoleRequest) -> Template:
     desk = desk_of(request)
     slug, query = request.path_params["slug"], request.query_params.get("q", "")
     try:
-        _, ledger, campaign = desk.campaigns.find(slug)
+        shard, ledger, campaign = desk.campaigns.find(slug)
         counted = desk.tallies.of(slug)
     except UnknownCampaign as error:
         raise NotFoundException("There is no campaign of this name.") from error
@@ -38,6 +38,8 @@ def campaign_page(request: ConsoleRequest) -> Template:
     context = {
         **_frame(request),
         "campaign": campaign,
+        # Where there is only one, nobody wants to know.
+        "ledger": shard if desk.campaigns.several else "",
         "row": views.campaign_row(campaign, stock, desk.clock.now_ms()),
         "tally": counted.tally,
         "counted_at": views.moment(counted.at_ms, views.zone_of(campaign), "%H:%M:%S"),

@@ -49,9 +49,13 @@ class Campaigns:
         self._opened: dict[str, Home] = {}
         self._shards: dict[str, str] = {}
 
+    @property
+    def several(self) -> bool:
+        return len(self._homes) > 1
+
     def shard_of(self, slug: str) -> str:
         """The name of the campaign's ledger; raises UnknownCampaign, LedgerError, NoLedger."""
-        if len(self._homes) == 1:
+        if not self.several:
             return next(iter(self._homes))
         known = self._shards.get(slug)
         if known is not None:
