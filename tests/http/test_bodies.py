@@ -117,7 +117,7 @@ def test_a_body_is_given_up_when_its_time_is_over_and_not_before(before: int) ->
         reading = asyncio.ensure_future(bodies.read(body, None))  # type: ignore[arg-type]  # it gives parts
         await body.stuck.wait()
         (started,) = bodies.waiting.values()
-        bodies.give_up_overdue(started + BODY_S)
+        bodies.give_up_overdue(started + BODY_S - 0.001)
         assert body.coming is not None
         assert not body.coming.cancelled(), "its time is not over"
         bodies.give_up_overdue(started + BODY_S + 0.001)

@@ -62,8 +62,9 @@ class House(test_duties.House):
         self.place = directory / "ledger.db"
         self.threads: list[Relays] = []
 
-    def relays(self, *destinations: Destination, clock_s: Callable[[], float] = time.monotonic) -> Relays:
-        tenure = Tenure(clock_s)
+    def relays(self, *destinations: Destination, clock_s: Callable[[], float] | None = None) -> Relays:
+        # A lease ends when the test says so: a machine that stands still for five seconds ends none.
+        tenure = Tenure(clock_s or (lambda: self.clock.ms / 1000))
         made = [
             Relay(SqlOutbox(open_engine(self.place)), destination, tenure, SeededEntropy())
             for destination in destinations
