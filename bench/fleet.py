@@ -95,7 +95,7 @@ def stores(directory):
 
 
 class Fleet:
-    """Measures loads of new people, spread over all nodes."""
+    """Measures loads of new people; each node has a crowd of its own, as large as that of one node alone."""
 
     def __init__(self, shop, servers, store, listed):
         self._shop, self._servers, self._stores, self._listed = shop, servers, store, listed
@@ -106,11 +106,10 @@ class Fleet:
 
     def __call__(self, seconds, *, refused=False):
         before, nodes_before = self._stores.spent(), self._nodes_cpu()
-        each = CONNECTIONS // len(self._servers)
         with ThreadPoolExecutor(len(self._servers)) as pool:
             loads = [
                 pool.submit(
-                    load, server, self._shop.tokens, self._listed, slug=SLUG, seconds=seconds, connections=each,
+                    load, server, self._shop.tokens, self._listed, slug=SLUG, seconds=seconds, connections=CONNECTIONS,
                     skip=number * self._share + self._asked[number], tokens_in_file=(number + 1) * self._share,
                 )
                 for number, server in enumerate(self._servers)
@@ -124,7 +123,7 @@ class Fleet:
             raise BenchmarkFailed(f"{gave_up} of {requests} claims were not confirmed")
         if not refused:
             self.confirmed += requests
-            self._asked = [asked + one.requests + each for asked, one in zip(self._asked, found, strict=True)]
+            self._asked = [asked + one.requests + CONNECTIONS for asked, one in zip(self._asked, found, strict=True)]
         after, nodes_after = self._stores.spent(), self._nodes_cpu()
         gate, ledger, asked, wrote = (above - below for above, below in zip(after, before, strict=True))
         return Spent(

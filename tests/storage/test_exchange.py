@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from headgate.storage.sql.bounded import BoundedConnection
+from headgate.storage.sql.engine import open_engine
 from headgate.storage.sql.exchange import Said, checked, exchange
 from headgate.storage.sql.postgresql_statements import _rows
 
@@ -97,6 +98,21 @@ def test_what_is_prepared_outlives_rollbacks_and_whatever_else_is_said(connectio
     connection.execute("CREATE TABLE gone (n int)")
     connection.execute("DROP TABLE gone")
     assert numbers(connection, Said(ADD, ("1",))) == [2]
+
+
+@pytest.mark.parametrize(("steady", "planned"), [(True, [0, 9]), (False, [5, 4])])
+def test_statements_that_always_go_by_keys_are_planned_once(
+    place_on: Callable[[str], Path | sa.URL], steady: bool, planned: list[int]
+) -> None:
+    engine = open_engine(place_on("postgresql"), steady=steady)
+    with engine.connect() as opened:
+        driver = opened.connection.driver_connection
+        assert isinstance(driver, BoundedConnection)
+        for _ in range(9):
+            exchange(driver, [Said(ADD, ("1",))])
+        plans = "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement = $1"
+        assert list(_rows(driver, exchange(driver, [Said(plans, (ADD,))])[0], tuple)[0]) == planned
+    engine.dispose()
 
 
 def test_more_than_fits_into_the_buffers_of_both_sides(connection: BoundedConnection) -> None:

@@ -21,7 +21,7 @@ from headgate.ports.limiter import Limit
 from headgate.storage.memory.limiter import MappedLimiter
 
 limiter = MappedLimiter(Path(sys.argv[1]), bytes.fromhex(sys.argv[2]), clock_s=lambda: 1_000.0)
-assert all(limiter.wait_s("addresses", [Limit("192.0.2.1", 200)]) == 0 for _ in range(150))
+assert all(limiter.wait_s("addresses", (Limit("192.0.2.1", 200),)) == 0 for _ in range(150))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -36,7 +36,7 @@ class Counting:
 
     def wait_s(self, address: str, now_s: float) -> float:
         self._now_s = now_s
-        return self._limiter.wait_s("addresses", [Limit(address, self._per_minute)])
+        return self._limiter.wait_s("addresses", (Limit(address, self._per_minute),))
 
 
 def admitted(limiter: Counting, address: str, times: int, now_s: float) -> int:

@@ -30,10 +30,10 @@ class Nodes:
     def ask(self, group: str, *limits: Limit) -> float:
         return self.rush([(group, limits)])[0]
 
-    def rush(self, asked: Sequence[tuple[str, Sequence[Limit]]]) -> list[float]:
+    def rush(self, asked: Sequence[tuple[str, tuple[Limit, ...]]]) -> list[float]:
         return self._loop.run_until_complete(self._rush(asked))
 
-    async def _rush(self, asked: Sequence[tuple[str, Sequence[Limit]]]) -> list[float]:
+    async def _rush(self, asked: Sequence[tuple[str, tuple[Limit, ...]]]) -> list[float]:
         waiting = []
         for group, limits in asked:
             waiting.append(self._limiters[self._next].wait_s(group, limits))
@@ -82,7 +82,7 @@ def test_exactly_the_limit_and_then_the_time_to_wait(nodes: Make) -> None:
 def test_nodes_share_one_count_whatever_comes_at_once(nodes: Make) -> None:
     rng = random.Random(5)
     limits = {f"192.0.2.{number}": rng.randint(1, 150) for number in range(10)}
-    asked = [(ADDRESSES, [Limit(address, limit)]) for address, limit in limits.items() for _ in range(200)]
+    asked = [(ADDRESSES, (Limit(address, limit),)) for address, limit in limits.items() for _ in range(200)]
     rng.shuffle(asked)
     waits = nodes(4).rush(asked)
     admitted = dict.fromkeys(limits, 0)
@@ -108,7 +108,7 @@ def test_the_same_name_in_another_campaign_is_somebody_else(nodes: Make) -> None
 
 
 def test_requests_of_many_campaigns_at_once(nodes: Make) -> None:
-    asked = [(f"campaign:{number}", [Limit("all", 2)]) for number in range(60)] * 3
+    asked = [(f"campaign:{number}", (Limit("all", 2),)) for number in range(60)] * 3
     waits = nodes(1).rush(asked)
     assert [wait > 0 for wait in waits] == [False] * 120 + [True] * 60
 

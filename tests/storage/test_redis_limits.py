@@ -34,7 +34,7 @@ class Node:
 
     def ask(self, limit: int = 3, address: str = "192.0.2.1") -> float:
         async def asked() -> float:
-            wait = self._limiter.wait_s(ADDRESSES, [Limit(address, limit)])
+            wait = self._limiter.wait_s(ADDRESSES, (Limit(address, limit),))
             return await wait if isinstance(wait, Pending) else wait
 
         return self.loop.run_until_complete(asked())

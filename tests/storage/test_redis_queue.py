@@ -273,7 +273,7 @@ def test_a_user_who_may_do_what_the_documentation_asks_for_may_do_all_of_it(
     limiter = RedisLimiter(bench.loop, address, b"k" * 32, lambda _: pytest.fail("nobody was counted"))
 
     async def counted() -> float:
-        wait = limiter.wait_s(ADDRESSES, [Limit("192.0.2.1", 3)])
+        wait = limiter.wait_s(ADDRESSES, (Limit("192.0.2.1", 3),))
         return await wait if isinstance(wait, Pending) else wait
 
     assert bench.loop.run_until_complete(counted()) == 0

@@ -99,7 +99,7 @@ def open_claims(place: Place) -> ClaimLedger:
     """The hot side of the ledger, for one thread."""
     if isinstance(place, Path):
         return SqliteClaims(place, CLOCK, ENTROPY)
-    return ServerClaims(open_engine(place), None, ENTROPY)
+    return ServerClaims(open_engine(place, steady=True), None, ENTROPY)
 
 
 def open_leases(engine: Engine, place: Place) -> SqlLeases:

@@ -140,7 +140,7 @@ class ParticipantApp:
         plane = self._plane
         if methods is None and scope.path in ("/livez", "/readyz"):
             return _ALIVE if scope.path == "/livez" or plane.current() else _NOT_READY
-        waiting = plane.count_address(scope)
+        waiting = plane.count_address(scope, scope.headers)
         wait_s = await waiting if isinstance(waiting, Pending) else waiting
         if wait_s:
             raise Refused(too_many(wait_s))

@@ -59,7 +59,8 @@ class ClaimRoute:
             return None
         asking = _Asking(self, scope, headers, responder, entry)
         # Whoever will most likely be refused by what is looked at first need not be waited for.
-        asking.reads_body = asking.shard.progress < asking.shard.permits and entry.takes_claims(plane.clock.now_ms())
+        shard = asking.shard
+        asking.reads_body = shard.progress < shard.permits and shard.form.needs_body(entry, plane.clock.now_ms())
         return asking
 
     async def __call__(self, scope: Scope, responder: Responder, entry: Entry) -> None:
@@ -67,7 +68,7 @@ class ClaimRoute:
         headers = scope.headers
         asking = _Asking(self, scope, headers, responder, entry)
         try:
-            waiting = self.plane.count_address(scope)
+            waiting = self.plane.count_address(scope, headers)
             wait_s = await waiting if isinstance(waiting, Pending) else waiting
             session = problem(too_many(wait_s)) if wait_s else self.admit(headers, entry, asking.shard)
             if isinstance(session, Session):
@@ -149,7 +150,7 @@ class _Asking(Arrival):
                 self._go_on(content, 0.0)
                 return
             self._counted = True
-            waiting = plane.count_address(self._scope)
+            waiting = plane.count_address(self._scope, self._headers)
             if isinstance(waiting, Pending):
                 waiting.add_done_callback(lambda pending: self._go_on(content, pending.result()))
             else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ..domain.campaign import NO_POOL, REFUSAL_OF_PHASE, Campaign, Phase, Verification
+from ..domain.campaign import NO_POOL, REFUSAL_OF_PHASE, Campaign, Verification
 from ..domain.claim import Claim, ClaimRequest, Queued
 from ..domain.outcome import (
     NOT_VERIFIED,
@@ -104,17 +104,21 @@ class ClaimForm:
         self._gate = gate
         self._key = hashlib.blake2b(key, digest_size=32, person=b"hg-idempotency").digest()
 
+    def needs_body(self, entry: Entry, now_ms: int) -> bool:
+        """Whether `refuse_early` will most likely refuse nobody."""
+        if entry.takes_claims(now_ms):
+            return True
+        return not (entry.scheduled(now_ms) or self._gate.knows_all(entry.campaign.id))
+
     def refuse_early(self, entry: Entry, session: Session, now_ms: int) -> Refusal | None:
         """What can be refused without reading the request's body."""
-        campaign = entry.campaign
-        refusal = not_eligible(campaign, session)
+        refusal = not_eligible(entry.campaign, session)
         if refusal is not None or entry.takes_claims(now_ms):
             return refusal
-        phase = entry.publication.phase(now_ms)
         # Nobody who may hold a claim is told "no" without the ledger having been asked.
-        if phase is not Phase.SCHEDULED and self._gate.knows(campaign.id, session.person):
+        if not entry.scheduled(now_ms) and self._gate.knows(entry.campaign.id, session.person):
             return None
-        return REFUSAL_OF_PHASE[phase]
+        return REFUSAL_OF_PHASE[entry.publication.phase(now_ms)]
 
     def ask(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Told | ToCome:
         """The decision where it can be made at once, else one to come."""

@@ -78,11 +78,11 @@ class Plane:
     current: Callable[[], bool]
     close: Callable[[], None]
 
-    def count_address(self, scope: Scope) -> float | Pending[float]:
+    def count_address(self, scope: Scope, headers: RequestHeaders) -> float | Pending[float]:
         """Count a request against the limit per address; the seconds to wait, 0 where it may go on."""
         if not self.limits.of_addresses:
             return 0.0
-        return self.limits.address(self.addresses.of(scope.client, partial(scope.headers.get_all, "x-forwarded-for")))
+        return self.limits.address(self.addresses.of(scope.client, partial(headers.get_all, "x-forwarded-for")))
 
     def entry(self, slug: str) -> Entry:
         """Raises Refused."""

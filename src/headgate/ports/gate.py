@@ -39,6 +39,10 @@ class Gate(Protocol):
         """Whether this person may have a claim of the campaign; False only where that is certain."""
         ...
 
+    def knows_all(self, campaign_id: int) -> bool:
+        """Whether `knows` can be certain of anybody."""
+        ...
+
     def learn_person(self, campaign_id: int, person: bytes) -> None:
         """Remember that the person may have a claim; called before the ledger is asked for one."""
         ...

@@ -7,7 +7,6 @@ whoever asks has to refuse instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from .pending import Pending
@@ -28,7 +27,7 @@ class Limit(NamedTuple):
 
 
 class Limiter(Protocol):
-    def wait_s(self, group: str, limits: Sequence[Limit]) -> float | Pending[float]:
+    def wait_s(self, group: str, limits: tuple[Limit, ...]) -> float | Pending[float]:
         """Count one request against `limits` in order, up to the first that refuses it.
 
         0 where it may go on, else the seconds until it may be asked again.  What belongs to one group is

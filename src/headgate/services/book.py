@@ -43,6 +43,10 @@ class Entry:
             and not self._board.sold_out(campaign.id)
         )
 
+    def scheduled(self, now_ms: int) -> bool:
+        """Whether the phase is `scheduled`."""
+        return self._active and now_ms < self.campaign.opens_at_ms
+
     def has_stock(self, pool_id: int) -> bool:
         """Whether the pool was not empty when the ledger last spoke of it."""
         return not self._board.empty(pool_id)

@@ -20,7 +20,7 @@ class Limits:
 
     def address(self, address: str) -> float | Pending[float]:
         """Seconds until this address may ask again; 0 where it may go on.  Only asked with `of_addresses`."""
-        return self._limiter.wait_s(ADDRESSES, [Limit(address, self._per_address)])
+        return self._limiter.wait_s(ADDRESSES, (Limit(address, self._per_address),))
 
     def claim(self, campaign: Campaign, person: bytes, device: str | None) -> float | Pending[float]:
         """The same for a claim, by the campaign's own limits.
@@ -38,4 +38,4 @@ class Limits:
             counted.append(Limit(f"device:{device[:DEVICE_CHARS_MAX]}", limits.per_device_per_minute))
         if limits.per_minute:
             counted.append(Limit("all", limits.per_minute))
-        return self._limiter.wait_s(f"campaign:{campaign.slug}", counted) if counted else 0.0
+        return self._limiter.wait_s(f"campaign:{campaign.slug}", tuple(counted)) if counted else 0.0

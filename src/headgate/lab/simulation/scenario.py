@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
 
 import msgspec
 
@@ -81,7 +80,7 @@ class SeededEntropy:
 class NoLimiter:
     """Nobody is counted."""
 
-    def wait_s(self, group: str, limits: Sequence[Limit]) -> float:  # noqa: ARG002 -- the port
+    def wait_s(self, group: str, limits: tuple[Limit, ...]) -> float:  # noqa: ARG002 -- the port
         return 0.0
 
 

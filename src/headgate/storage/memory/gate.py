@@ -38,6 +38,9 @@ class MemoryGate:
         persons = self._persons.get(campaign_id)
         return persons is None or person in persons
 
+    def knows_all(self, campaign_id: int) -> bool:
+        return campaign_id in self._persons
+
     def learn_person(self, campaign_id: int, person: bytes) -> None:
         persons = self._persons.get(campaign_id)
         if persons is None or person in persons:

@@ -13,7 +13,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ...ports.limiter import WINDOW_S, Limit
@@ -49,7 +49,7 @@ class MappedLimiter:
         self._number, self._own = self._take_table()
         self._look_in_s = 0.0
 
-    def wait_s(self, group: str, limits: Sequence[Limit]) -> float:
+    def wait_s(self, group: str, limits: tuple[Limit, ...]) -> float:
         now_s = self._clock_s()
         if now_s >= self._look_in_s:
             # Workers come and go seldom, and a new one's table is empty.

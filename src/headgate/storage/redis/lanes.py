@@ -76,16 +76,16 @@ class Lanes(Generic[Item, Result]):
 
     def ask(self, tag: str, item: Item) -> Result | Pending[Result]:
         """Items of one `tag` go together."""
-        if self._loop.time() < self._away_until:
-            return self._instead([item], False)[0]
         lane = self._lanes.get(tag)
         if lane is None:
             lane = self._lanes[tag] = _Lane()
-        if len(lane.waiting) >= WAITING_MAX:
+        waiting = lane.waiting
+        # Whether the store is away is asked first where it has been, because asking for the time costs some percent.
+        if (self._away_until and self._loop.time() < self._away_until) or len(waiting) >= WAITING_MAX:
             return self._instead([item], False)[0]
         pending: Pending[Result] = Pending(self._loop)
-        lane.waiting.append((item, pending))
-        if lane.under_way < CALLS_MAX and len(lane.waiting) == 1:
+        waiting.append((item, pending))
+        if lane.under_way < CALLS_MAX and len(waiting) == 1:
             lane.under_way += 1
             # At the end of this turn of the loop, so that what arrived together goes together.
             self._loop.call_soon(self._send, lane)

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 from ...ports.limiter import ADDRESSES, WINDOW_S, Limit
 from ...ports.pending import Pending
@@ -18,13 +17,13 @@ from .scripts import Script
 LANES = 4
 """Where a cluster counts what belongs to no campaign: in so many slots, on different servers."""
 
-PLACES_KEPT = 16_384
-"""Subjects whose keys are remembered, some 5 MB; as many as a worker has connections."""
+ASKED_KEPT = 16_384
+"""Questions that are remembered as they are sent, some 10 MB; as many as a worker has connections."""
 
 _COUNT = Script("limits")
 
-Asked = tuple[Sequence[bytes], Sequence[Limit]]
-"""(keys, limits) of one request"""
+Asked = tuple[tuple[bytes, ...], tuple[bytes, ...]]
+"""(keys, arguments) of one request"""
 
 
 class RedisLimiter:
@@ -43,18 +42,22 @@ class RedisLimiter:
         self._key = hashlib.blake2b(key, digest_size=32, person=b"hg-limits").digest()
         self._uncounted = uncounted
         # Whoever comes once comes again within a moment: a page, a session, a claim, and what came of it.
-        self._place_of = lru_cache(maxsize=PLACES_KEPT)(self._place)
+        self._asked_of = lru_cache(maxsize=ASKED_KEPT)(self._asked)
 
-    def wait_s(self, group: str, limits: Sequence[Limit]) -> float | Pending[float]:
-        tag, first = self._place_of(group, limits[0].subject)
-        keys = [first, *(self._place_of(group, limit.subject)[1] for limit in limits[1:])]
-        return self._lanes.ask(tag, (keys, limits))
+    def wait_s(self, group: str, limits: tuple[Limit, ...]) -> float | Pending[float]:
+        tag, asked = self._asked_of(group, limits)
+        return self._lanes.ask(tag, asked)
 
-    def _place(self, group: str, subject: str) -> tuple[str, bytes]:
-        """(lane, key); of the first of several, because what belongs to one group shares a lane."""
-        digest = hashlib.blake2b(f"{group}:{subject}".encode(), digest_size=12, key=self._key).digest()
-        tag = f"{group}:{digest[0] % self._lanes_of_addresses}" if group == ADDRESSES else group
-        return tag, f"headgate:limits:{{{tag}}}:".encode() + digest
+    def _asked(self, group: str, limits: tuple[Limit, ...]) -> tuple[str, Asked]:
+        """(lane, what is asked there); the lane of the first limit, because what belongs to one group shares a lane."""
+        digests = [
+            hashlib.blake2b(f"{group}:{limit.subject}".encode(), digest_size=12, key=self._key).digest()
+            for limit in limits
+        ]
+        tag = f"{group}:{digests[0][0] % self._lanes_of_addresses}" if group == ADDRESSES else group
+        begin = f"headgate:limits:{{{tag}}}:".encode()
+        keys = tuple(begin + digest for digest in digests)
+        return tag, (keys, (b"%d" % len(limits), *(b"%d" % limit.per_minute for limit in limits)))
 
     def _let_through(self, batch: Sequence[Asked], _in_doubt: bool) -> list[float]:
         self._uncounted(len(batch))
@@ -65,8 +68,9 @@ class RedisLimiter:
 
 
 async def _count(client: AsyncClient, batch: Sequence[Asked]) -> list[float]:
-    keys = [key for asked, _ in batch for key in asked]
-    arguments: list[Any] = [round(WINDOW_S * 1000)]
-    for _, limits in batch:
-        arguments += [len(limits), *(limit.per_minute for limit in limits)]
+    keys: list[bytes] = []
+    arguments = [b"%d" % round(WINDOW_S * 1000)]
+    for own_keys, own_arguments in batch:
+        keys += own_keys
+        arguments += own_arguments
     return [wait_ms / 1000 for wait_ms in await _COUNT.run_async(client, keys, arguments)]

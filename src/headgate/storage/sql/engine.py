@@ -31,10 +31,15 @@ COMMITS = 10
 """Transactions that are timed to say how fast a server is."""
 
 
-def open_engine(place: Path | sa.URL) -> sa.Engine:
-    """The engine of a SQLite file or of a server, for reading; `writing(engine)` is the same for what writes."""
+def open_engine(place: Path | sa.URL, *, steady: bool = False) -> sa.Engine:
+    """The engine of a SQLite file or of a server, for reading; `writing(engine)` is the same for what writes.
+
+    `steady` says that statements always find rows by the same keys; see `open_server_engine`.
+    """
     options = {"json_serializer": lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))}
-    return open_server_engine(place, **options) if isinstance(place, sa.URL) else _open_file(place, options)
+    if isinstance(place, sa.URL):
+        return open_server_engine(place, steady=steady, **options)
+    return _open_file(place, options)
 
 
 def _open_file(path: Path, options: dict[str, Any]) -> sa.Engine:

@@ -107,10 +107,14 @@ def _kind(connection: sa.Connection) -> tuple[str, tuple[Any, ...]]:
     return name, tuple(dialect.server_version_info or ())
 
 
-def open_server_engine(url: sa.URL, **options: Any) -> sa.Engine:
-    """Connects when it is used; `options` go to the engine."""
+def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engine:
+    """Connects when it is used; `options` go to the engine.
+
+    With `steady` PostgreSQL plans a statement once and not for what it is given each time: right where all go by keys.
+    """
     if url.get_backend_name() == "postgresql":
-        said = " ".join(f"-c {name}={value}" for name, value in _POSTGRESQL_OPTIONS.items())
+        settings = _POSTGRESQL_OPTIONS | ({"plan_cache_mode": "force_generic_plan"} if steady else {})
+        said = " ".join(f"-c {name}={value}" for name, value in settings.items())
         arguments: dict[str, Any] = {"connect_timeout": CONNECT_S, "options": said}
     else:
         arguments = {
