@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from headgate.lab.servers.postgresql import begin_postgresql, copy
 from headgate.lab.servers.process import READY_S
-from tests.servers import Server, mariadb, postgresql
+from tests.mysql_servers import mariadb
+from tests.servers import Server, postgresql
 
 
 @contextlib.contextmanager

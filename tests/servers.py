@@ -1,17 +1,15 @@
 """Real servers for tests, started by the tests themselves on loopback, and ended with them.
 
-Those of the lab, and some that only tests need.  Each is found in this order: environment variable, PATH,
-wheel, apt where we are root.
+Those of the lab, and some that only tests need; MariaDB and MySQL are in `tests.mysql_servers`.  Each is found in
+this order: environment variable, PATH, wheel, apt where we are root.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +18,7 @@ import redis
 
 from headgate.lab.servers import postgresql as lab_postgresql
 from headgate.lab.servers import valkey as lab_valkey
-from headgate.lab.servers.postgresql import sql_answers
-from headgate.lab.servers.process import NoServer, Server, free_port, own, run
+from headgate.lab.servers.process import NoServer, Server, free_port, own
 from headgate.lab.servers.valkey import ValkeyCluster, until_says, valkey_answers, valkey_server
 from tests.installing import debian_package
 from tests.needs import unavailable
@@ -30,7 +27,6 @@ __all__ = [
     "Server",
     "ValkeyCluster",
     "free_port",
-    "mariadb",
     "nats",
     "postgresql",
     "valkey",
@@ -66,49 +62,6 @@ def _or_unavailable() -> Iterator[None]:
         yield
     except NoServer as error:
         unavailable(str(error))
-
-
-def _mariadb_programs() -> tuple[Path, Path] | None:
-    path = os.environ["PATH"] + ":/usr/sbin"
-    daemon = os.environ.get("TEST_MARIADBD") or shutil.which("mariadbd", path=path)
-    install = shutil.which("mariadb-install-db", path=path)
-    return (Path(daemon), Path(install)) if daemon and install else None
-
-
-def _mariadb() -> tuple[Path, Path]:
-    if _mariadb_programs() is None:
-        debian_package("mariadb-server", _mariadb_programs)
-    found = _mariadb_programs()
-    if found is None:
-        unavailable("NO MARIADB: install it (Debian: apt install mariadb-server), or name its server in TEST_MARIADBD")
-    return found
-
-
-@contextlib.contextmanager
-def mariadb(directory: Path, *options: str) -> Iterator[Server]:
-    """A MariaDB server with an empty database `test`."""
-    daemon, install = _mariadb()
-    directory = directory / "mariadb"
-    own(directory)
-    data, port = directory / "data", free_port()
-    environment = {"PATH": os.environ["PATH"] + ":/usr/sbin", "HOME": str(directory)}
-    # Installations beside each other fail now and then.
-    with (Path(tempfile.gettempdir()) / "headgate-tests-mariadb.lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        arguments = ["--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
-        run([install, *arguments], env=environment)
-    command: list[str | Path] = [
-        daemon, "--no-defaults", f"--datadir={data}", f"--socket={directory / 's'}", f"--port={port}",
-        "--bind-address=127.0.0.1", f"--pid-file={directory / 'pid'}", *options,
-    ]  # fmt: skip
-    log = directory.parent / "mariadb.log"
-    server = Server(command, log, f"mariadb+pymysql://root@127.0.0.1:{port}/", environment, answers=sql_answers)
-    try:
-        server.start()
-        server.wait()
-        yield server
-    finally:
-        server.stop()
 
 
 def _nats_program() -> Path | None:

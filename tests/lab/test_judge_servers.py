@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from headgate.lab.judge import judge
-from tests import servers
+from tests import mysql_servers, servers
 from tests.lab.fair_scenes import rush
 from tests.lab.scenes import METADATA, SLUG
 
@@ -18,7 +18,7 @@ from tests.lab.scenes import METADATA, SLUG
 @pytest.fixture(params=["postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
-        start = servers.postgresql if request.param == "postgresql" else servers.mariadb
+        start = servers.postgresql if request.param == "postgresql" else mysql_servers.mariadb
         server = stack.enter_context(start(tmp_path_factory.mktemp(request.param)))
         yield server.url + ("" if request.param == "postgresql" else "test")
 

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from headgate.storage.redis.address import GateAddress, parse
 from headgate.storage.redis.client import connect
-from tests.servers import Server, ValkeyCluster, mariadb, postgresql, valkey, valkey_cluster
+from tests.mysql_servers import mariadb, mysql
+from tests.servers import Server, ValkeyCluster, postgresql, valkey, valkey_cluster
 
-ENGINES = ("sqlite", "postgresql", "mariadb")
+ENGINES = ("sqlite", "postgresql", "mariadb", "mysql")
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,12 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 @pytest.fixture(scope="session")
 def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with mariadb(tmp_path_factory.mktemp("servers")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with mysql(tmp_path_factory.mktemp("servers")) as server:
         yield server
 
 

@@ -269,7 +269,7 @@ def test_the_schema_is_what_the_migrations_make(house: House) -> None:
 
 
 # A SQLite file is made and migrated under a lock of the data directory instead.
-@pytest.mark.parametrize("place", ["postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("place", ["postgresql", "mariadb", "mysql"], indirect=True)
 def test_programs_that_start_at_the_same_moment_migrate_once(place: Path | sa.URL) -> None:
     faults: list[Exception] = []
     ready = threading.Barrier(4)

@@ -239,7 +239,7 @@ def test_programs_that_race_are_told_of_in_the_order_of_their_commits(house: Out
 
 
 # On SQLite the whole file is held, and nobody but the one writer gets in.
-@pytest.mark.parametrize("place", ["postgresql", "mariadb"], indirect=True)
+@pytest.mark.parametrize("place", ["postgresql", "mariadb", "mysql"], indirect=True)
 def test_a_node_of_an_older_schema_moves_no_cursor(house: OutboxHouse) -> None:
     house.outbox.begin("shop")
     house.grant(1)
