@@ -250,6 +250,11 @@ def test_a_webhook_that_cannot_be_used_is_named_before_anything_is_served(data: 
         return ran.code, check
 
     assert finding()[1]["found"] == "webhook shop at https://shop.example, signed"
+    away = webhook("shop", f"https://127.0.0.1:{free_port()}/?token=sekret", secret_file)
+    checks = {check["name"]: check for check in run_cli("doctor", "--json", data=data, settings=away).json()["checks"]}
+    reached = checks["events webhook:shop"]
+    assert (reached["verdict"], reached["advice"]) == ("warning", "its events wait in the ledger, for a week at most")
+    assert "ConnectionRefusedError" in reached["found"]
     secret_file.chmod(0o644)
     code, check = finding()
     assert (code, check["verdict"]) == (1, "failing")

@@ -148,11 +148,24 @@ def test_a_server_without_jetstream_and_one_that_is_not_there_say_so(tmp_path_fa
         told = JetStream(plain.url, "")
         with pytest.raises(NotDelivered, match="JetStream"):
             told.deliver(BEGINNING, [event(1)])
+        with pytest.raises(NotDelivered, match="JetStream"):
+            told.reach()
         told.close()
     nowhere = JetStream(f"nats://127.0.0.1:{free_port()}", "")
     with pytest.raises(NotDelivered, match="it cannot be reached"):
         nowhere.deliver(BEGINNING, [event(1)])
+    with pytest.raises(NotDelivered, match="it cannot be reached"):
+        nowhere.reach()
     nowhere.close()
+
+
+def test_a_look_changes_nothing_and_what_follows_is_told(server: Server, told: JetStream) -> None:
+    told.reach()
+    assert ask(server, lambda stream: stream.streams_info()) == []
+    told.deliver(BEGINNING, [event(1)])
+    told.reach()
+    told.deliver(BEGINNING, [event(2)])
+    assert len(messages(server)) == 2
 
 
 @pytest.mark.parametrize("kind", ["password", "token"])

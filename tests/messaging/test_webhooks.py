@@ -234,6 +234,17 @@ def test_a_receiver_that_is_not_there_is_said_without_the_url(open_webhook: Open
     with pytest.raises(NotDelivered, match="cannot be reached") as found:
         open_webhook(url).deliver(BEGINNING, PAGE)
     assert "sekret" not in str(found.value)
+    with pytest.raises(NotDelivered, match="cannot be reached") as found:
+        open_webhook(url).reach()
+    assert "sekret" not in str(found.value)
+
+
+def test_a_look_at_a_receiver_sends_nothing(open_webhook: Open) -> None:
+    with Receiver() as receiver:
+        webhook = open_webhook(receiver.url)
+        webhook.reach()
+        webhook.deliver(BEGINNING, PAGE)
+        assert (receiver.connections, len(receiver.requests)) == (2, 1)
 
 
 @pytest.fixture
@@ -257,6 +268,8 @@ def test_a_receiver_whose_certificate_is_not_known_gets_nothing(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with Receiver(tls=context) as receiver:
+        with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
+            open_webhook(receiver.url).reach()
         with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
             open_webhook(receiver.url).deliver(BEGINNING, PAGE)
         assert receiver.requests == []

@@ -12,14 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..ports.destination import Destination
+from ..ports.destination import Reachable
 from ..services.relaying import Relay, Tenure
 from ..services.relays import Relays
 from ..settings import MAIN, Settings, SettingsError
 from ..storage.sql.engine import open_engine
 from ..storage.sql.outbox import SqlOutbox
 from .gate import gate_address
-from .ledger import CLOCK, ENTROPY, Shard
+from .ledger import CLOCK, ENTROPY, Shard, all_shards
 
 STREAM = "stream"
 NATS = "nats"
@@ -53,8 +53,8 @@ def open_relays(settings: Settings, shard: Shard) -> Relays:
     return Relays(SqlOutbox(open_engine(shard.place)), relays, tenure, CLOCK)
 
 
-def _open_destinations(settings: Settings, shard: Shard) -> list[Destination]:
-    opened: list[Destination] = []
+def _open_destinations(settings: Settings, shard: Shard) -> list[Reachable]:
+    opened: list[Reachable] = []
     if settings.events.webhooks:
         from ..messaging.webhooks import Webhook  # noqa: PLC0415 -- see above
 
@@ -72,6 +72,17 @@ def _open_destinations(settings: Settings, shard: Shard) -> list[Destination]:
 
         opened.append(JetStream(settings.events.nats.url, settings.events.nats.secret_file))
     return opened
+
+
+def check_destination(settings: Settings, name: str) -> str:
+    """What was found; raises NotDelivered where it cannot be told of events now."""
+    opened = _open_destinations(settings, all_shards(settings)[0])
+    try:
+        next(destination for destination in opened if destination.name == name).reach()
+    finally:
+        for destination in opened:
+            destination.close()
+    return "it can be reached"
 
 
 def check_events(settings: Settings) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from functools import partial
 
 import msgspec
 from rich.console import Console
 
-from headgate.settings import MAIN
+from headgate.settings import MAIN, SettingsError
 from headgate.supervision import is_held
 
 from .examination import examine
@@ -35,6 +36,11 @@ def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
         "gate": partial(gate.check_gate, settings),
         "events": partial(events.check_events, settings),
     }
+    # Where the settings of one cannot be used, none can be opened, and the check of all says so.
+    with suppress(SettingsError):
+        events.check_events(settings)
+        for name in events.destination_names(settings):
+            stores[f"events {name}"] = partial(events.check_destination, settings, name)
     for shard in ledger.all_shards(settings):
         named = "" if shard.name == MAIN else f" {shard.name}"
         stores[f"ledger{named}"] = partial(ledger.check_ledger, shard)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from headgate.ports.destination import NotDelivered
 from headgate.ports.gate import GateAway
 from headgate.ports.ledger import LedgerDamaged
 from headgate.ports.replicas import ReplicaAway
@@ -191,6 +192,8 @@ def store(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, "failing", str(error), "limits are open and refusals slower while it is away")
     except ReplicaAway as error:
         return Finding(name, "warning", str(error), "the primary is read instead")
+    except NotDelivered as error:
+        return Finding(name, "warning", str(error), "its events wait in the ledger, for a week at most")
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is the finding
         return Finding(name, "failing", str(error), "nothing can be served without it")
     return Finding(name, "ok", found)

@@ -68,23 +68,44 @@ class JetStream:
         """What is there already is dropped by its id, so there is no account to read."""
 
     def deliver(self, after: Position, events: Sequence[Event]) -> bool:  # noqa: ARG002 -- see `place`
-        self._runner.run(self._deliver(events))
+        self._runner.run(self._within(self._tell(events)))
         return True
+
+    def reach(self) -> None:
+        self._runner.run(self._within(self._look()))
 
     def close(self) -> None:
         self._runner.run(self._let_go())
         self._runner.close()
 
-    async def _deliver(self, events: Sequence[Event]) -> None:
+    async def _tell(self, events: Sequence[Event]) -> None:
         loop = asyncio.get_running_loop()
+        if self._client is None or not self._client.is_connected or loop.time() - self._used_s > IDLE_S:
+            stream = await self._connect()
+            try:
+                await stream.find_stream_name_by_subject(f"{SUBJECTS}.>")
+            except NotFoundError:
+                await stream.add_stream(
+                    StreamConfig(
+                        name=STREAM, subjects=[f"{SUBJECTS}.>"], max_age=KEPT_S, max_bytes=BYTES_MAX,
+                        duplicate_window=DUPLICATES_S,
+                    )
+                )  # fmt: skip
+        assert self._client is not None, "it is connected"
+        await self._answered(_publish(self._client.jetstream(), events))
+        self._used_s = loop.time()
+
+    async def _look(self) -> None:
+        stream = await self._connect()
+        # The first events make it.
+        with suppress(NotFoundError):
+            await stream.find_stream_name_by_subject(f"{SUBJECTS}.>")
+
+    async def _within(self, speaking: Coroutine[Any, Any, None]) -> None:
+        """Raises NotDelivered, and lets go of a connection with which something is wrong."""
         try:
             async with asyncio.timeout(ANSWER_S):
-                if self._client is None or not self._client.is_connected or loop.time() - self._used_s > IDLE_S:
-                    await self._let_go()
-                    await self._connect()
-                assert self._client is not None, "it is connected"
-                await self._answered(_publish(self._client.jetstream(), events))
-            self._used_s = loop.time()
+                await speaking
         except TimeoutError as error:
             await self._let_go()
             raise NotDelivered(f"it did not answer within {ANSWER_S:g} s") from error
@@ -98,7 +119,8 @@ class JetStream:
             why = self._heard if isinstance(error, NoServersError) and self._heard is not None else error
             raise NotDelivered(f"it cannot be reached ({type(why).__name__}: {why})") from error
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> JetStreamContext:
+        await self._let_go()
         user, password, token = _identity(self._secret_file)
         self._closed = asyncio.get_running_loop().create_future()
         self._client, self._heard = Client(), None
@@ -116,16 +138,7 @@ class JetStream:
             password=password,
             token=token,
         )
-        stream = self._client.jetstream()
-        try:
-            await stream.find_stream_name_by_subject(f"{SUBJECTS}.>")
-        except NotFoundError:
-            await stream.add_stream(
-                StreamConfig(
-                    name=STREAM, subjects=[f"{SUBJECTS}.>"], max_age=KEPT_S, max_bytes=BYTES_MAX,
-                    duplicate_window=DUPLICATES_S,
-                )
-            )  # fmt: skip
+        return self._client.jetstream()
 
     async def _answered(self, published: Coroutine[Any, Any, None]) -> None:
         """Until all is answered, or nothing can be any more: the library would wait for that too."""

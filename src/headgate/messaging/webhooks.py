@@ -54,11 +54,12 @@ class Webhook:
         self._url = url
         self._secrets = secrets
         self._clock = clock
+        # The system's certificates, or those that SSL_CERT_FILE names.
+        self._certificates = ssl.create_default_context()
         # asyncio, because no other way bounds the whole of a request: a receiver may send a byte now and then.
         self._runner = asyncio.Runner()
         self._client = httpx2.AsyncClient(
-            # The system's certificates, or those that SSL_CERT_FILE names.
-            verify=ssl.create_default_context(),
+            verify=self._certificates,
             follow_redirects=False,
             # No proxies that somebody has set for other programs.
             trust_env=False,
@@ -84,9 +85,25 @@ class Webhook:
             raise NotDelivered(_meaning(status))
         return True
 
+    def reach(self) -> None:
+        """No request is sent: the receiver would have to know what it means."""
+        self._runner.run(self._connect())
+
     def close(self) -> None:
         self._runner.run(self._client.aclose())
         self._runner.close()
+
+    async def _connect(self) -> None:
+        url = httpx2.URL(self._url)
+        context, port = (self._certificates, 443) if url.scheme == "https" else (None, 80)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                _, writer = await asyncio.open_connection(url.host, url.port or port, ssl=context)
+                writer.close()
+        except TimeoutError as error:
+            raise _silent() from error
+        except OSError as error:
+            raise NotDelivered(f"it cannot be reached ({type(error).__name__}: {error})") from error
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> int:
         status = 0
@@ -100,11 +117,15 @@ class Webhook:
                 await _drain(response)
         except TimeoutError as error:
             if not status:
-                raise NotDelivered(f"it did not answer within {ANSWER_S:g} s") from error
+                raise _silent() from error
         except (httpx2.HTTPError, OSError) as error:
             if not status:
                 raise NotDelivered(f"it cannot be reached ({type(error).__name__}: {error})") from error
         return status
+
+
+def _silent() -> NotDelivered:
+    return NotDelivered(f"it did not answer within {ANSWER_S:g} s")
 
 
 async def _drain(response: httpx2.Response) -> None:

@@ -44,3 +44,9 @@ class Destination(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Reachable(Destination, Protocol):
+    def reach(self) -> None:
+        """Connect, tell nothing and change nothing; raises NotDelivered."""
+        ...

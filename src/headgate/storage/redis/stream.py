@@ -66,6 +66,9 @@ class RedisStream:
         given = [str(after), EVENTS_MAX, *arguments]
         return bool(self._ask(lambda client: APPEND.run(client, [self._key], given)))
 
+    def reach(self) -> None:
+        self.place()
+
     def close(self) -> None:
         self._calls.close()
 
