@@ -185,6 +185,18 @@ def test_metrics() -> None:
     assert sorted(documented) == sorted(METRICS)
 
 
+LOGGED = re.compile(
+    r'_log\.(?:info|warning|error|exception)\(\s*"(\w+)"|_say_once\("(\w+)"|Lanes\(.*?"(\w+)"\s*\)', re.DOTALL
+)
+
+
+def test_log_events() -> None:
+    said = {
+        next(filter(None, found)) for path in (ROOT / "src").rglob("*.py") for found in LOGGED.findall(path.read_text())
+    }
+    assert sorted(names((REFERENCE / "log.md").read_text())) == sorted(said)
+
+
 def test_ledger_tables() -> None:
     parts = sections((REFERENCE / "ledger-tables.md").read_text())
     documented = {table: names(text) for table, text in parts.items() if table}

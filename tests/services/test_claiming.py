@@ -53,7 +53,8 @@ class Bench:
         board = StockBoard()
         gate = MemoryGate(board, exclusive=True)
         self.broken = 0
-        self.desk = ClaimDesk(self.loop, self.writer, gate, board, Counters("test"), self.doubts.append, self._break)
+        self.counters = Counters("test")
+        self.desk = ClaimDesk(self.loop, self.writer, gate, board, self.counters, self.doubts.append, self._break)
         self._persons = 0
         self.decisions: dict[int, Decision] = {}
 
@@ -110,6 +111,24 @@ def test_two_batches_are_under_way_and_the_rest_waits(bench: Bench) -> None:
     bench.turn()
     assert sorted(bench.decisions) == list(range(1, 16))
     assert bench.writer.sizes() == []
+
+
+def test_it_is_measured_how_long_the_first_of_a_batch_waits(bench: Bench) -> None:
+    now_s = [100.0]
+    bench.loop.time = lambda: now_s[0]  # type: ignore[method-assign]
+    for count in (1, 1, 3):
+        bench.submit(count)
+        bench.turn()
+    now_s[0] += 0.25
+    bench.submit(1)
+    now_s[0] += 0.5
+    bench.writer.grant_first()
+    assert bench.writer.sizes() == [1, 4]
+    counts, total = bench.counters.snapshot()["histograms"]["headgate_ledger_wait_seconds"]
+    assert (sum(counts), total) == (3, 0.75)
+    bench.writer.grant_first()
+    bench.writer.grant_first()
+    bench.turn()
 
 
 def test_the_desk_is_as_new_after_it_ran_empty(bench: Bench) -> None:

@@ -18,6 +18,7 @@ from ..services.processes import die_with_parent
 from ..storage.sql.ledger_process import serve
 from ..storage.sql.sqlite_claims import SqliteClaims
 from ..storage.system import SystemClock, SystemEntropy
+from .logs import set_up_logging
 
 ON_A_SERVER = "-"
 URL_VARIABLE = "LEDGER_URL"
@@ -27,6 +28,7 @@ GATE_VARIABLE = "GATE_URL"
 def main() -> None:
     where, parent, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     die_with_parent(parent)
+    set_up_logging()
     # The worker decides when to end: it finishes what it took, then closes its end of the socket.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

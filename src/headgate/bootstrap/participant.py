@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from functools import partial
 from typing import Any
@@ -24,6 +23,7 @@ from ..services.processes import die_with_parent, schedule_as_batch
 from ..services.sessions import Sessions
 from ..settings import MAIN, Settings
 from ..storage.memory.telemetry import Counters
+from .garbage import set_up_collector
 from .gate import open_limiter
 from .ledger import CLOCK, ENTROPY, all_shards, load_key, reporter
 from .listening import HEADERS, STOP_WORKERS_S
@@ -38,10 +38,6 @@ CONNECTIONS_MAX = 16_384
 
 ASSETS_MAX_AGE_S = 31_536_000
 """A year: the names of assets hold a hash of their content."""
-
-GC_THRESHOLDS = (50_000, 20, 50)
-"""Requests in progress hold some thousand objects for milliseconds; the default of 700 would look through
-them dozens of times and find nothing."""
 
 
 def run_participant(settings: Settings) -> None:
@@ -129,8 +125,5 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
     )
     for part in parts:
         part.watcher.start()
-    # What was imported and built so far lives as long as the process: the collector need not look at it.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
+    set_up_collector(counters)
     return plane

@@ -22,6 +22,8 @@ _BUCKETS: dict[str, tuple[float, ...]] = {
     "headgate_gate_seconds": GATE_BUCKETS,
     "headgate_batch_size": SIZE_BUCKETS,
     "headgate_ledger_commit_seconds": SECONDS_BUCKETS,
+    "headgate_ledger_wait_seconds": SECONDS_BUCKETS,
+    "headgate_gc_pause_seconds": SECONDS_BUCKETS,
 }
 _GAUGES = ("headgate_concurrency_limit", "headgate_inflight", "headgate_queue_length", "headgate_queue_age_seconds")
 _COUNTS = ("headgate_ledger_looks_total", "headgate_shared_looks_total", "headgate_uncounted_requests_total")

@@ -16,6 +16,8 @@ METRICS: dict[str, str] = {
     "headgate_batch_size": "Claims that went to the ledger together.",
     "headgate_gate_seconds": "Time of one decision of the gate, sampled (seconds).",
     "headgate_ledger_commit_seconds": "Time of one batch from dispatch to its committed answer (seconds).",
+    "headgate_ledger_wait_seconds": "How long the first claim of a batch waited until the ledger was asked (seconds).",
+    "headgate_gc_pause_seconds": "Pauses of workers for their garbage collector (seconds).",
     "headgate_concurrency_limit": "Claims that may be in progress at once, over all workers.",
     "headgate_inflight": "Claims in progress.",
     "headgate_replica_readers": "Processes of this node that read from a replica; 0: it is left out.",
@@ -44,6 +46,12 @@ class Telemetry(Protocol):
     def gate(self, seconds: float) -> None: ...
 
     def batch(self, size: int, seconds: float) -> None: ...
+
+    def waited(self, seconds: float) -> None:
+        """Until a batch could go to the ledger."""
+
+    def paused(self, seconds: float) -> None:
+        """For the garbage collector."""
 
     def uncounted(self, requests: int) -> None:
         """Requests that went on because limits could not be counted."""

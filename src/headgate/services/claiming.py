@@ -57,6 +57,8 @@ class ClaimDesk:
         self._on_doubt = on_doubt
         self._on_broken = on_broken
         self._waiting: list[tuple[ClaimRequest, bool, Pending[Decision]]] = []
+        # When the first of those that wait came (s); of no meaning while nobody does.
+        self._waiting_since_s = 0.0
         self._under_way = 0
         self._failing = False
         self._broken = False
@@ -67,6 +69,8 @@ class ClaimDesk:
         # Before the answer is known, and whatever it will be: from here on this person may have a claim,
         # and must not be refused by a gate that has not heard of it.
         self._gate.learn_person(request.campaign_id, request.person)
+        if not self._waiting:
+            self._waiting_since_s = self._loop.time()
         self._waiting.append((request, fresh, pending))
         if self._under_way < BATCHES_MAX and len(self._waiting) == 1:
             self._under_way += 1
@@ -95,6 +99,7 @@ class ClaimDesk:
         requests = [item[0] for item in batch]
         fresh = [item[1] for item in batch]
         started = self._loop.time()
+        self._telemetry.waited(started - self._waiting_since_s)
         self._writer.confirm(requests, fresh, partial(self._settled, requests, [item[2] for item in batch], started))
 
     def _settled(

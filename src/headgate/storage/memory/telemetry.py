@@ -33,6 +33,8 @@ class Counters:
         self._batch_size = _Histogram(SIZE_BUCKETS)
         self._gate_seconds = _Histogram(GATE_BUCKETS)
         self._commit_seconds = _Histogram(SECONDS_BUCKETS)
+        self._wait_seconds = _Histogram(SECONDS_BUCKETS)
+        self._pause_seconds = _Histogram(SECONDS_BUCKETS)
         self._uncounted = 0
         self._gauges: dict[str, float] = {}
         self._replicas: dict[str, int] = {}
@@ -56,6 +58,12 @@ class Counters:
     def batch(self, size: int, seconds: float) -> None:
         self._batch_size.observe(size)
         self._commit_seconds.observe(seconds)
+
+    def waited(self, seconds: float) -> None:
+        self._wait_seconds.observe(seconds)
+
+    def paused(self, seconds: float) -> None:
+        self._pause_seconds.observe(seconds)
 
     def uncounted(self, requests: int) -> None:
         self._uncounted += requests
@@ -87,6 +95,8 @@ class Counters:
                 "headgate_batch_size": [self._batch_size.counts, self._batch_size.total],
                 "headgate_gate_seconds": [self._gate_seconds.counts, self._gate_seconds.total],
                 "headgate_ledger_commit_seconds": [self._commit_seconds.counts, self._commit_seconds.total],
+                "headgate_ledger_wait_seconds": [self._wait_seconds.counts, self._wait_seconds.total],
+                "headgate_gc_pause_seconds": [self._pause_seconds.counts, self._pause_seconds.total],
             },
             "gauges": self._gauges,
             "replicas": self._replicas,

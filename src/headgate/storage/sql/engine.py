@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ...ports.ledger import LedgerUnavailable
 from .schema import SCHEMA_VERSION, counter
 from .servers import SEQ, check_server, open_server_engine
+from .slowness import watch
 from .sqlite import BUSY_TIMEOUT_S, configure, meaning
 
 _MIGRATION_LOCK = 0x68656164
@@ -48,6 +49,7 @@ def _open_file(path: Path, options: dict[str, Any]) -> sa.Engine:
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         **options,
     )
+    watch(engine)
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: Any) -> None:

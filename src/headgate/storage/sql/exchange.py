@@ -7,6 +7,7 @@ batch that took half of the time of a ledger process.  Here they lie in libpq's 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 
 from .bounded import BoundedConnection
+from .slowness import SLOW_S, SLOWNESS
 
 _FAILED = frozenset({ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE, ExecStatus.PIPELINE_ABORTED})
 
@@ -35,6 +37,7 @@ def exchange(connection: BoundedConnection, said: Sequence[Said], *, commit: boo
     With `commit` it is committed unless one of them fails, and the last answer is the commit's.  Raises
     psycopg.OperationalError where the server does not answer, or warns of the commit.
     """
+    began_s = time.monotonic()
     connection.forget_warnings()
     pgconn = connection.pgconn
     sent: list[str | None] = []
@@ -66,6 +69,9 @@ def exchange(connection: BoundedConnection, said: Sequence[Said], *, commit: boo
         connection.close()
         raise
     pgconn.exit_pipeline_mode()
+    seconds = time.monotonic() - began_s
+    if seconds >= SLOW_S:
+        SLOWNESS.tell(seconds, _shown(connection), "; ".join(statement for statement, _ in said))
     if commit:
         connection.heed_warnings()
     for index, (prepared, answer) in enumerate(zip(sent, answers, strict=True)):
@@ -81,6 +87,11 @@ def checked(answer: PGresult) -> PGresult:
     if answer.status in _FAILED:
         raise errors.error_from_result(answer)
     return answer
+
+
+def _shown(connection: BoundedConnection) -> str:
+    info = connection.info
+    return f"postgresql://{info.user}@{info.host}:{info.port}/{info.dbname}"
 
 
 def _begin(connection: BoundedConnection) -> bytes:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ...ports.ledger import LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable, LedgerUnusable
 from .bounded import BoundedConnection
 from .schema import SCHEMA_VERSION
+from .slowness import watch
 
 CONNECT_S = 3
 LOCK_S = 3
@@ -130,6 +131,7 @@ def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engin
         connect_args=arguments,
         **options,
     )
+    watch(engine)
 
     if url.get_backend_name() == "postgresql":
 
