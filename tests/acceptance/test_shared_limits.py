@@ -75,8 +75,8 @@ def test_an_address_has_one_count_over_all_nodes_however_its_requests_come(fleet
         assert other.state(SLUG)["slug"] == SLUG, "others are not concerned"
 
 
-def knows(api: Api) -> bool:
-    return api.request("GET", "/c/limited").is_success
+def knows(api: Api, slug: str) -> bool:
+    return api.request("GET", f"/c/{slug}").is_success
 
 
 def test_a_campaign_limits_persons_devices_and_everybody_over_nodes(fleet: list[Server]) -> None:
@@ -85,7 +85,7 @@ def test_a_campaign_limits_persons_devices_and_everybody_over_nodes(fleet: list[
         create_campaign(node.data, "limited", (("central", 100),), limits=limits)
     apis = [Api(node.url, source=f"127.0.2.{number}") for number, node in enumerate(fleet)]
     for api in apis:
-        eventually("every node knows the campaign", partial(knows, api))
+        eventually("every node knows the campaign", partial(knows, api, "limited"))
     asked = 0
 
     def statuses(person: str, device: str | None, count: int) -> list[int]:
@@ -106,6 +106,27 @@ def test_a_campaign_limits_persons_devices_and_everybody_over_nodes(fleet: list[
     assert [status < 400 for status in statuses(people[1], "a", 3)] == [True] * 2 + [False]
     assert [status < 400 for status in statuses(people[2], None, 3)] == [True] * 3
     assert [status < 400 for status in statuses(people[3], None, 3)] == [True] + [False] * 2
+    for api in apis:
+        api.close()
+
+
+def test_a_limit_of_pools_is_one_for_each_and_none_for_what_is_no_pool(fleet: list[Server]) -> None:
+    pools = (("north", 100), ("south", 100))
+    for node in fleet:
+        create_campaign(node.data, "sites", pools, limits="{ per_pool_per_minute = 4 }")
+    apis = [Api(node.url, source=f"127.0.3.{number}") for number, node in enumerate(fleet)]
+    for api in apis:
+        eventually("every node knows the campaign", partial(knows, api, "sites"))
+
+    def statuses(pool: str) -> list[int]:
+        return [
+            api.request("POST", claims_path("sites"), json={"pool": pool}, headers=bearer(api.session())).status_code
+            for api in apis * 2
+        ]
+
+    assert statuses("nowhere") == [409] * 8
+    assert statuses("north") == [201] * 4 + [429] * 4
+    assert statuses("south") == [201] * 4 + [429] * 4
     for api in apis:
         api.close()
 

@@ -106,6 +106,8 @@ class CampaignLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     per_person_per_minute: int = 0
     per_device_per_minute: int = 0
     """Of one device, where the request names one (`signals.device`)."""
+    per_pool_per_minute: int = 0
+    """For units of one pool, such as a site whose people shall not be overrun."""
     per_minute: int = 0
     """Of everybody together."""
 

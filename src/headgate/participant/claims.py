@@ -122,8 +122,13 @@ class ClaimForm:
 
     def ask(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Told | ToCome:
         """The decision where it can be made at once, else one to come."""
-        device = (body.signals or {}).get("device")
-        waiting = self._limits.claim(entry.campaign, session.person, device if isinstance(device, str) else None)
+        waiting: float | Pending[float] = 0.0
+        if entry.campaign.limits is not None:
+            device = (body.signals or {}).get("device")
+            # Any other name would be counted as a pool of its own.
+            pool = body.pool if body.pool in entry.pool_ids else None
+            device = device if isinstance(device, str) else None
+            waiting = self._limits.claim(entry.campaign, session.person, device, pool)
         if isinstance(waiting, Pending):
             return self._decide_later(waiting, entry, session, key, body)
         return too_many(waiting, OF_CAMPAIGN) if waiting else self._decide(entry, session, key, body)

@@ -22,11 +22,11 @@ class Limits:
         """Seconds until this address may ask again; 0 where it may go on.  Only asked with `of_addresses`."""
         return self._limiter.wait_s(ADDRESSES, (Limit(address, self._per_address),))
 
-    def claim(self, campaign: Campaign, person: bytes, device: str | None) -> float | Pending[float]:
-        """The same for a claim, by the campaign's own limits.
+    def claim(self, campaign: Campaign, person: bytes, device: str | None, pool: str | None) -> float | Pending[float]:
+        """The same for a claim, by the campaign's own limits; `pool` is one of its pools.
 
-        Whoever is refused by the limit of a person takes nothing of the device's, and nobody who is
-        refused takes anything of the campaign's.
+        Whoever is refused by one of them takes nothing of those behind it: first the person's, then the device's, the
+        pool's, the campaign's.
         """
         limits = campaign.limits
         if limits is None:
@@ -36,6 +36,8 @@ class Limits:
             counted.append(Limit(f"person:{person.hex()}", limits.per_person_per_minute))
         if limits.per_device_per_minute and device is not None:
             counted.append(Limit(f"device:{device[:DEVICE_CHARS_MAX]}", limits.per_device_per_minute))
+        if limits.per_pool_per_minute and pool is not None:
+            counted.append(Limit(f"pool:{pool}", limits.per_pool_per_minute))
         if limits.per_minute:
             counted.append(Limit("all", limits.per_minute))
         return self._limiter.wait_s(f"campaign:{campaign.slug}", tuple(counted)) if counted else 0.0
