@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import structlog
 from sqlalchemy import URL, Engine
 from sqlalchemy.exc import ArgumentError
 
-from ..ports.ledger import ClaimLedger, LedgerUnavailable
+from ..ports.ledger import ClaimLedger, LedgerSlow, LedgerUnavailable
 from ..services.campaigns import Campaigns, Home
 from ..services.nodes import Reporter, card_of
 from ..services.operators import Operators
@@ -37,6 +38,13 @@ from ..storage.sql.sqlite_claims import SqliteClaims
 from ..storage.system import SystemClock, SystemEntropy
 
 KEY_BYTES = 32
+
+COMMITS = 10
+"""Transactions that are timed to say how fast a server is."""
+COMMIT_BAD_MS = 60.0
+"""What a mechanical disk takes; a good one answers within 5 ms, from the same data centre."""
+DOCTOR = "doctor"
+"""The name of a lease that means nothing."""
 
 CLOCK = SystemClock()
 ENTROPY = SystemEntropy()
@@ -176,7 +184,7 @@ def _current(settings: Settings, place: Place) -> Engine:
 
 
 def check_ledger(shard: Shard) -> str:
-    """What was found; raises LedgerError where the ledger is damaged or cannot be used."""
+    """What was found; raises LedgerError where the ledger is damaged or cannot be used, and LedgerSlow."""
     place = shard.place
     if not exists(place):
         return "there is none yet"
@@ -185,9 +193,28 @@ def check_ledger(shard: Shard) -> str:
     engine = open_engine(place)
     try:
         SqlCampaigns(engine, CLOCK).check()
-        return "whole" if isinstance(place, Path) else f"whole, on {server_of(engine)}"
+        if isinstance(place, Path):
+            return "whole"
+        commit_ms = _commit_ms(engine)
+        found = f"whole, on {server_of(engine)}, a commit takes {commit_ms:.1f} ms (median of {COMMITS})"
+        if commit_ms >= COMMIT_BAD_MS:
+            raise LedgerSlow(found)
+        return found
     finally:
         engine.dispose()
+
+
+def _commit_ms(engine: Engine) -> float:
+    """How long a small transaction takes, with its sync and the way there and back (ms).
+
+    It renews a lease that means nothing: a row that gets the value that it has is not written by every server.
+    """
+    leases, times = SqlLeases(engine, None), []
+    for _ in range(COMMITS):
+        started = time.perf_counter()
+        leases.acquire(DOCTOR, DOCTOR, 1)
+        times.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times)
 
 
 def load_key(settings: Settings) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 
 from headgate.ports.destination import NotDelivered
 from headgate.ports.gate import GateAway
-from headgate.ports.ledger import LedgerDamaged
+from headgate.ports.ledger import LedgerDamaged, LedgerSlow
 from headgate.ports.replicas import ReplicaAway
 from headgate.settings import Address
 
@@ -188,6 +188,9 @@ def store(name: str, check: Callable[[], str]) -> Finding:
         found = check()
     except LedgerDamaged as error:
         return Finding(name, "failing", str(error), "nothing is served from it")
+    except LedgerSlow as error:
+        advice = "look at the disk of its server, and at the way there: each batch of claims takes as long"
+        return Finding(name, "warning", str(error), advice)
     except GateAway as error:
         return Finding(name, "failing", str(error), "limits are open and refusals slower while it is away")
     except ReplicaAway as error:

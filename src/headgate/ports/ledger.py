@@ -43,6 +43,10 @@ class LedgerDamaged(LedgerError):
     """The stored records contradict themselves; nothing is served from them."""
 
 
+class LedgerSlow(Exception):
+    """It keeps what it promises, and every commit takes long; the message says how long."""
+
+
 class UnknownCampaign(LookupError):
     """No campaign has this slug."""
 

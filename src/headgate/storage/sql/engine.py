@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import statistics
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ import sqlalchemy as sa
 
 from ...ports.ledger import LedgerUnavailable
 from .schema import SCHEMA_VERSION, counter
-from .servers import SEQ, check_server, open_server_engine
+from .servers import check_server, open_server_engine
 from .slowness import watch
 from .sqlite import BUSY_TIMEOUT_S, configure, meaning
 
@@ -27,9 +25,6 @@ LEDGER_ID = "ledger.id"
 """The row of `counter` that tells one ledger from another."""
 
 MIGRATION_WAIT_S = 60
-
-COMMITS = 10
-"""Transactions that are timed to say how fast a server is."""
 
 
 def open_engine(place: Path | sa.URL, *, steady: bool = False) -> sa.Engine:
@@ -108,16 +103,9 @@ def exists(place: Path | sa.URL) -> bool:
 
 
 def server_of(engine: sa.Engine) -> str:
-    """Name and version of a ledger's server, and how long a commit there takes; raises LedgerUnavailable."""
+    """Name and version of a ledger's server; raises LedgerUnavailable, LedgerUnusable."""
     with engine.connect() as connection:
-        found = check_server(connection)
-    times = []
-    for _ in range(COMMITS):
-        started = time.perf_counter()
-        with writing(engine).begin() as connection:
-            connection.execute(sa.update(counter).where(counter.c.name == SEQ).values(value=counter.c.value))
-        times.append((time.perf_counter() - started) * 1000)
-    return f"{found}, a transaction takes {statistics.median(times):.1f} ms (median of {COMMITS})"
+        return check_server(connection)
 
 
 def ledger_id(engine: sa.Engine) -> int:
