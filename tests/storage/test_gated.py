@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 import structlog.testing
 
+from headgate.domain.campaign import Control
 from headgate.domain.claim import ClaimRequest, Granted
 from headgate.domain.outcome import SOLD_OUT, Refusal
 from headgate.lab.simulation.shared_gate import SimulatedGate
@@ -189,4 +190,6 @@ def test_a_pulse_is_of_one_moment_and_says_zero_for_nothing(place: Path | sa.URL
     house.ask(house.request(1))
     assert house.claims.pulse(pool_ids) == (1, {house.request(1).pool_id: 1, house.request(1, "b").pool_id: 5})
     assert house.claims.pulse({999_999}) == (1, {})
+    house.steer("pause", Control.ACTIVE, Control.PAUSED)
+    assert house.claims.pulse(pool_ids) == (1, {}), "nothing is sold out of what nobody can claim"
     house.close()

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from headgate.domain.claim import Granted
 from headgate.ports.ledger import LedgerDamaged, LedgerInDoubt, LedgerUnavailable, LedgerUnusable
-from headgate.storage.sql import postgresql_statements
 from headgate.storage.sql import servers as sql_servers
 from headgate.storage.sql.engine import exists, open_engine, upgrade
 from headgate.storage.sql.server_claims import ServerClaims, claimants_between
@@ -251,20 +250,42 @@ def test_a_url_need_not_name_the_driver(given: str, driver: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["postgresql"], indirect=True)
-def test_claims_are_looked_up_by_key_in_a_table_that_was_never_counted(place: sa.URL) -> None:
+@pytest.mark.parametrize("counted", [None, 0, 80], ids=["never counted", "counted when empty", "counted when small"])
+def test_what_is_planned_while_tables_are_small_goes_by_keys(place: sa.URL, counted: int | None) -> None:
+    """A plan is kept, and an hour later the tables are large."""
     house = House(place)
     house.campaigns.topup("masks", "b", 100_000, actor="test")
     house.sql("ALTER TABLE claim SET (autovacuum_enabled = off)")
-    house.ask(*(house.request(person, "b") for person in range(200)))
-    campaign_id = house.request(1).campaign_id
-    given = postgresql_statements._asking([(campaign_id, bytes([person]) * 16) for person in range(100)])
-    asked = f"EXPLAIN {postgresql_statements._RECORDS}".replace("$1", "%s").replace("$2", "%s")
-    with house.engine.connect() as connection:
-        plan = "\n".join(connection.exec_driver_sql(asked, given).scalars())
-    assert "Index Cond: ((campaign_id = asking.campaign_id)" in plan, plan
-    assert "(person = asking.person)" in plan, plan
-    assert "Filter" not in plan, plan
+    if counted is not None:
+        house.ask(*(house.request(person, "b") for person in range(counted)))
+        with house.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
+    engine = open_engine(place, steady=True)
+    claims = ServerClaims(engine, house.clock, SeededEntropy())
+    claims.confirm([house.request(person, "b") for person in range(100, 150)], [True] * 50)
+    claims.pulse({house.request(1, "b").pool_id})
+    with engine.connect() as connection:
+        prepared = connection.exec_driver_sql(
+            "SELECT name, coalesce(cardinality(parameter_types), 0) FROM pg_prepared_statements ORDER BY name"
+        ).all()
+        plans = [
+            "\n".join(connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}{_nulls(count)}").scalars())
+            for name, count in prepared
+        ]
+    assert len(plans) == 6, prepared
+    for plan in plans:
+        assert not re.search("Seq Scan on (claim|pool|campaign)|(Hash|Merge) .*Join|Join Filter|Materialize", plan), (
+            plan
+        )
+    (records,) = (plan for plan in plans if "Index Scan using claim_place" in plan)
+    assert "Index Cond: ((campaign_id = asking.campaign_id) AND (person = asking.person))" in records, records
+    assert "Filter" not in records, records
+    claims.close()
     house.close()
+
+
+def _nulls(count: int) -> str:
+    return f"({', '.join(['NULL'] * count)})" if count else ""
 
 
 @pytest.mark.parametrize("place", ["postgresql"], indirect=True)

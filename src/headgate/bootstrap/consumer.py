@@ -56,7 +56,7 @@ class _Consuming:
         # The same after a restart, so that what was taken before is found at once.
         name = f"{socket.gethostname()}:{settings.data.resolve()}"
         self._queue = open_waiting_claims(settings, place, name)
-        claims = open_claims(place)
+        claims = open_claims(place, steady=True)
         # The embedded ledger answers faster by itself than a gate beside it could.
         self._ledger = claims if isinstance(place, Path) else behind_gate(claims, place, settings.gate.url)
         campaigns = SqlCampaigns(open_engine(place), CLOCK)

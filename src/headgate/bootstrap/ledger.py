@@ -103,11 +103,14 @@ def _server_place(name: str, text: str) -> URL:
     return url
 
 
-def open_claims(place: Place) -> ClaimLedger:
-    """The hot side of the ledger, for one thread."""
+def open_claims(place: Place, *, steady: bool = False) -> ClaimLedger:
+    """The hot side of the ledger, for one thread.
+
+    `steady` is for who decides and looks up claims, always by the same keys; see `open_server_engine`.
+    """
     if isinstance(place, Path):
         return SqliteClaims(place, CLOCK, ENTROPY)
-    return ServerClaims(open_engine(place, steady=True), None, ENTROPY)
+    return ServerClaims(open_engine(place, steady=steady), None, ENTROPY)
 
 
 def open_leases(engine: Engine, place: Place) -> SqlLeases:

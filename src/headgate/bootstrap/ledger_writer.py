@@ -49,7 +49,8 @@ def _open(where: str) -> DecidingLedger:
 
     url = make_url(os.environ[URL_VARIABLE])
     gate = os.environ.get(GATE_VARIABLE)
-    return behind_gate(open_claims(url), url, gate) if gate else open_claims(url)
+    claims = open_claims(url, steady=True)
+    return behind_gate(claims, url, gate) if gate else claims
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ class ShardParts:
         self.served = ServedShard(
             form=ClaimForm(desk, gate, worker.limits, counters, worker.key, queued),
             desk=desk,
-            reader=Reader(loop, open_claims(place), self._read_thread),
+            reader=Reader(loop, open_claims(place, steady=True), self._read_thread),
             queued=queued,
             permits=settings.limits.concurrency,
         )

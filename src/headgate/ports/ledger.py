@@ -149,7 +149,10 @@ class ClaimLedger(DecidingLedger, Protocol):
         ...
 
     def pulse(self, pool_ids: Collection[int]) -> tuple[int, dict[int, int]]:
-        """The `seq` of the last claim (0 for none), and the units left in these pools, at one moment; cheap."""
+        """The `seq` of the last claim (0 for none), and the units left in these pools, at one moment; cheap.
+
+        Pools of campaigns that take no claims at that moment are left out.
+        """
         ...
 
     def claimants(self, campaign_id: int, after: int, up_to: int, limit: int) -> list[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ from ...domain.claim import ClaimRequest, PersonKey
 from ...domain.event import EventKind
 from ...ports.ledger import LedgerDamaged
 from .schema import campaign, counter, pool
-from .server_statements import COLUMNS, RECORD, STOCK_CHANGED, Found, Row, Taken
+from .server_statements import COLUMNS, RECORD, STOCK_CHANGED, Found, Pulse, PulseRow, Row, Taken
 from .servers import SEQ, lock_writers, server_time
 
 _MOMENT = sa.select(counter.c.value, server_time("mysql")).where(counter.c.name == SEQ)
@@ -55,14 +55,21 @@ class Mysql:
             raise LedgerDamaged(STOCK_CHANGED)
         connection.commit()
 
-    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
-        statement = (
-            sa.select(counter.c.value, pool.c.id, pool.c.remaining)
-            .select_from(counter.outerjoin(pool, pool.c.id.in_(pool_ids)))
-            .where(counter.c.name == SEQ)
+    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> Pulse:
+        with_rules = counter.outerjoin(pool, pool.c.id.in_(pool_ids)).outerjoin(
+            campaign, campaign.c.id == pool.c.campaign_id
         )
+        statement = (
+            sa.select(
+                counter.c.value, server_time("mysql"), pool.c.id, pool.c.remaining, campaign.c.control,
+                campaign.c.opens_at, campaign.c.closes_at,
+            )
+            .select_from(with_rules)
+            .where(counter.c.name == SEQ)
+        )  # fmt: skip
         rows = connection.execute(statement).all()
-        return rows[0].value, [(row.id, row.remaining) for row in rows if row.id is not None]
+        last_seq, now_s, *_ = rows[0]
+        return Pulse(last_seq, float(now_s), [PulseRow(*row[2:]) for row in rows if row[2] is not None])
 
     def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
         by_campaign: dict[int, list[bytes]] = {}

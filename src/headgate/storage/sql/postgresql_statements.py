@@ -21,7 +21,19 @@ from ...domain.event import EventKind
 from ...ports.ledger import LedgerDamaged
 from .bounded import BoundedConnection
 from .exchange import Said, checked, exchange
-from .server_statements import COLUMNS, RECORD, STOCK_CHANGED, Found, PoolRow, RecordRow, Row, RuleRow, Taken
+from .server_statements import (
+    COLUMNS,
+    RECORD,
+    STOCK_CHANGED,
+    Found,
+    PoolRow,
+    Pulse,
+    PulseRow,
+    RecordRow,
+    Row,
+    RuleRow,
+    Taken,
+)
 from .servers import LOCK, SEQ, check_schema, server_meaning
 
 _RULES = "SELECT id, control, opens_at, closes_at, per_person FROM campaign WHERE id = ANY($1::int[])"
@@ -35,25 +47,30 @@ _RECORDS = (
     f"SELECT {RECORD} FROM unnest($1::int[], $2::bytea[]) AS asking (campaign_id, person)"  # noqa: S608 -- of constants
     " CROSS JOIN LATERAL (SELECT * FROM claim"
     " WHERE claim.campaign_id = asking.campaign_id AND claim.person = asking.person OFFSET 0) AS claim"
-    " JOIN pool ON pool.id = claim.pool_id ORDER BY claim.seq"
+    " CROSS JOIN LATERAL (SELECT * FROM pool WHERE pool.id = claim.pool_id OFFSET 0) AS pool ORDER BY claim.seq"
 )
-# One statement, because starting and ending each of four takes longer than what it does.
+# Without a join there is one way to find pools.
+_UNITS = "($13::int[])[array_position($12::int[], id)]"
+# One statement, because starting and ending each of four takes longer than what it does.  What all claims of a batch
+# share is given once, and their numbers follow each other: half of the time goes into reading arrays.
 _WRITE = (
-    f"WITH made AS (INSERT INTO claim ({COLUMNS}, status) SELECT *, 'confirmed'"  # noqa: S608 -- of constants
-    " FROM unnest($1::bigint[], $2::text[], $3::int[], $4::int[], $5::bytea[], $6::int[], $7::text[], $8::bigint[],"
-    " $9::bytea[], $10::bytea[])),"
-    f" counted AS (UPDATE counter SET value = $11 WHERE name = '{SEQ}'),"
+    f"WITH made AS (INSERT INTO claim ({COLUMNS}, status)"  # noqa: S608 -- of constants
+    " SELECT $1::bigint + place - 1, id, campaign_id, pool_id, person, ordinal, code, $3::bigint, key_digest,"
+    " body_digest, 'confirmed'"
+    " FROM unnest($4::text[], $5::int[], $6::int[], $7::bytea[], $8::int[], $9::text[], $10::bytea[], $11::bytea[])"
+    " WITH ORDINALITY AS new (id, campaign_id, pool_id, person, ordinal, code, key_digest, body_digest, place)),"
+    f" counted AS (UPDATE counter SET value = $2::bigint WHERE name = '{SEQ}'),"
     " told AS (INSERT INTO outbox (at, kind, first_seq, last_seq)"
-    f" VALUES ($12, '{EventKind.CONFIRMED}', $13, $11)),"
-    " gave AS (UPDATE pool SET remaining = pool.remaining - taken.units, version = pool.version + 1"
-    " FROM unnest($14::int[], $15::int[]) AS taken (id, units)"
-    " WHERE pool.id = taken.id AND pool.remaining >= taken.units RETURNING 1)"
+    f" VALUES ($3::bigint, '{EventKind.CONFIRMED}', $1::bigint, $2::bigint)),"
+    f" gave AS (UPDATE pool SET remaining = remaining - {_UNITS}, version = version + 1"
+    f" WHERE id = ANY($12::int[]) AND remaining >= {_UNITS} RETURNING 1)"
     # The commit goes out together with this, so what must not be committed has to fail here.
-    " SELECT 1 / (count(*) = $16)::int FROM gave"
+    " SELECT 1 / (count(*) = $14)::int FROM gave"
 )
 _PULSE = (
-    "SELECT counter.value, pool.id, pool.remaining FROM counter LEFT JOIN pool ON pool.id = ANY($1::int[])"  # noqa: S608 -- of a constant
-    f" WHERE counter.name = '{SEQ}'"
+    "SELECT counter.value, extract(epoch FROM clock_timestamp()), pool.id, pool.remaining, campaign.control,"  # noqa: S608 -- of a constant
+    " campaign.opens_at, campaign.closes_at FROM counter LEFT JOIN pool ON pool.id = ANY($1::int[])"
+    f" LEFT JOIN campaign ON campaign.id = pool.campaign_id WHERE counter.name = '{SEQ}'"
 )
 
 _T = TypeVar("_T")
@@ -84,11 +101,12 @@ class Postgresql:
             return Found(last_seq, float(now_s), rules, pools, _rows(driver, answers[2], RecordRow._make))
 
     def commit(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> None:
-        seqs, ids, campaigns, pools, persons, ordinals, codes, times, keys, bodies = zip(*rows, strict=True)
+        first, last = rows[0], rows[-1]
+        _, ids, campaigns, pools, persons, ordinals, codes, _, keys, bodies = zip(*rows, strict=True)
         given = (
-            _words(seqs), _words(ids), _words(campaigns), _words(pools), _bytes(persons),
-            _words(ordinals), _words(codes), _words(times), _bytes(keys), _bytes(bodies),
-            str(rows[-1].seq), str(rows[0].created_at), str(rows[0].seq),
+            str(first.seq), str(last.seq), str(first.created_at),
+            _words(ids), _words(campaigns), _words(pools), _bytes(persons), _words(ordinals), _words(codes),
+            _digests(keys), _digests(bodies),
             _words(one.pool_id for one in taken), _words(one.units for one in taken), str(len(taken)),
         )  # fmt: skip
         with _meaning(connection, committing=True) as driver:
@@ -102,11 +120,12 @@ class Postgresql:
         with _meaning(connection, committing=True):
             checked(committed)
 
-    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
+    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> Pulse:
         with _meaning(connection) as driver:
             (answer,) = exchange(driver, [Said(_PULSE, (_words(pool_ids),))])
             rows = _rows(driver, answer, tuple)
-        return rows[0][0], [(pool_id, remaining) for _, pool_id, remaining in rows if pool_id is not None]
+        last_seq, now_s, *_ = rows[0]
+        return Pulse(last_seq, float(now_s), [PulseRow(*row[2:]) for row in rows if row[2] is not None])
 
     def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:
         with _meaning(connection) as driver:
@@ -126,6 +145,11 @@ def _words(values: Iterable[object]) -> str:
 def _bytes(values: Iterable[bytes | None]) -> str:
     """An array of bytea: each as hexadecimal digits after a backslash, which is written twice between quotes."""
     return _words("NULL" if value is None else rf'"\\x{value.hex()}"' for value in values)
+
+
+def _digests(values: Sequence[bytes | None]) -> str:
+    """The same, and nothing where all are NULL, as nearly always: what an array lacks beside longer ones is NULL."""
+    return _bytes(values) if any(values) else "{}"
 
 
 def _rows(driver: BoundedConnection, answer: PGresult, make: Callable[[Sequence[Any]], _T]) -> list[_T]:

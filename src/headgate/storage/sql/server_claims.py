@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...domain.allocation import Record, Rules, allocate
-from ...domain.campaign import Control
+from ...domain.campaign import Control, window_refusal
 from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, PersonKey, Status
 from ...domain.event import EventKind
 from ...domain.naming import ENTROPY_PER_CLAIM, ClaimNames
@@ -96,7 +96,7 @@ class ServerClaims:
     ) -> tuple[list[Granted | Refusal], _Minter, list[Taken], list[PoolStock]]:
         """(decisions, the claims to insert, units to take from pools, stock of those pools afterwards)."""
         found = self._statements.read(connection, batch, lock=lock)
-        now_ms = int(found.now_s * 1000) if self._clock is None else self._clock.now_ms()
+        now_ms = self._clock_ms(found.now_s)
         rules = {
             row.id: Rules(Control(row.control), row.opens_at, row.closes_at, row.per_person) for row in found.rules
         }
@@ -147,6 +147,10 @@ class ServerClaims:
             held = _by_person(self._statements.records(connection, persons))
         return {key: [record.claim for record in held.get(key, ())] for key in persons}
 
+    def _clock_ms(self, now_s: float) -> int:
+        """`now_s` is what the server said."""
+        return int(now_s * 1000) if self._clock is None else self._clock.now_ms()
+
     def _now_ms(self, connection: sa.Connection) -> int:
         return server_now_ms(connection) if self._clock is None else self._clock.now_ms()
 
@@ -162,8 +166,13 @@ class ServerClaims:
     def pulse(self, pool_ids: Collection[int]) -> tuple[int, dict[int, int]]:
         # Without a transaction around it, so one round trip.
         with self._plain.connect() as connection:
-            last_seq, units = self._statements.pulse(connection, pool_ids)
-        return last_seq, dict(units)
+            found = self._statements.pulse(connection, pool_ids)
+        now_ms = self._clock_ms(found.now_s)
+        return found.last_seq, {
+            row.pool_id: row.remaining
+            for row in found.pools
+            if window_refusal(Control(row.control), row.opens_at, row.closes_at, now_ms) is None
+        }
 
     def claimants(self, campaign_id: int, after: int, up_to: int, limit: int) -> list[tuple[int, bytes]]:
         with self._plain.connect() as connection:

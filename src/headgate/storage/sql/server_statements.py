@@ -15,7 +15,10 @@ from ...domain.claim import ClaimRequest, PersonKey
 
 
 class Row(NamedTuple):
-    """A claim to insert, as it stands in the table; its status is `confirmed`."""
+    """A claim to insert, as it stands in the table; its status is `confirmed`.
+
+    The numbers of a batch follow each other, and all of it was created at one moment.
+    """
 
     seq: int
     id: str
@@ -83,6 +86,24 @@ class RecordRow(NamedTuple):
     body_digest: bytes | None
 
 
+class PulseRow(NamedTuple):
+    """A pool with the rules of its campaign."""
+
+    pool_id: int
+    remaining: int
+    control: str
+    opens_at: int
+    closes_at: int
+
+
+class Pulse(NamedTuple):
+    """`now_s` is the server's clock (s)."""
+
+    last_seq: int
+    now_s: float
+    pools: Sequence[PulseRow]
+
+
 class Statements(Protocol):
     def read(self, connection: sa.Connection, batch: Sequence[ClaimRequest], *, lock: bool) -> Found:
         """Everything that decides the batch; with `lock` it stays so until this transaction ends."""
@@ -96,8 +117,8 @@ class Statements(Protocol):
         """
         ...
 
-    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> tuple[int, Sequence[tuple[int, int]]]:
-        """The number of the last claim, and (id, units left) of these pools; in one statement, so at one moment."""
+    def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> Pulse:
+        """In one statement, so at one moment."""
         ...
 
     def records(self, connection: sa.Connection, persons: Collection[PersonKey]) -> Sequence[Any]:

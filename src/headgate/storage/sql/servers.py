@@ -56,6 +56,17 @@ _POSTGRESQL_OPTIONS = {
     # The server may have another default, with which a confirmed claim could be lost in a crash.
     "synchronous_commit": "on",
 }
+_STEADY = {
+    "plan_cache_mode": "force_generic_plan",
+    # A plan outlives the moment in which it was made.  By all that is known of an empty table, reading all of it is the
+    # best way; an hour later, for each person of a batch, it is the end of a sale.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_material": "off",
+    # What is off and cannot be avoided counts as very dear, and what is dear would be compiled each time.
+    "jit": "off",
+}
 _MYSQL_INIT = f"SET SESSION innodb_lock_wait_timeout = {LOCK_S}, sql_mode = 'STRICT_ALL_TABLES,ANSI_QUOTES'"
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -111,10 +122,10 @@ def _kind(connection: sa.Connection) -> tuple[str, tuple[Any, ...]]:
 def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engine:
     """Connects when it is used; `options` go to the engine.
 
-    With `steady` PostgreSQL plans a statement once and not for what it is given each time: right where all go by keys.
+    With `steady` PostgreSQL plans a statement once, not for what it is given each time, and always by keys.
     """
     if url.get_backend_name() == "postgresql":
-        settings = _POSTGRESQL_OPTIONS | ({"plan_cache_mode": "force_generic_plan"} if steady else {})
+        settings = _POSTGRESQL_OPTIONS | (_STEADY if steady else {})
         said = " ".join(f"-c {name}={value}" for name, value in settings.items())
         arguments: dict[str, Any] = {"connect_timeout": CONNECT_S, "options": said}
     else:

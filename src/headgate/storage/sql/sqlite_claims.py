@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...domain.allocation import Record, Rules, allocate
-from ...domain.campaign import NO_POOL, Control
+from ...domain.campaign import NO_POOL, Control, window_refusal
 from ...domain.claim import CLAIM_LIFE, LIVE, Claim, ClaimRequest, Granted, PersonKey, Status
 from ...domain.event import EventKind
 from ...domain.naming import ENTROPY_PER_CLAIM, ClaimNames
@@ -239,11 +239,18 @@ class SqliteClaims:
         # One statement, so one moment: the last claim comes as the row without a pool.
         marks = ",".join("?" * len(pool_ids))
         rows = self._select(
-            f"SELECT 0, coalesce(max(seq), 0) FROM claim UNION ALL SELECT id, remaining FROM pool WHERE id IN ({marks})",  # noqa: S608, E501 -- only question marks are put in
+            "SELECT 0, coalesce(max(seq), 0), '', 0, 0 FROM claim UNION ALL"  # noqa: S608 -- only question marks are put in
+            " SELECT pool.id, pool.remaining, campaign.control, campaign.opens_at, campaign.closes_at FROM pool"
+            f" JOIN campaign ON campaign.id = pool.campaign_id WHERE pool.id IN ({marks})",
             *pool_ids,
         )
-        found = dict(rows)
-        return found.pop(NO_POOL), found
+        now_ms, last_seq, units = self._clock.now_ms(), 0, {}
+        for pool_id, number, control, opens_at_ms, closes_at_ms in rows:
+            if pool_id == NO_POOL:
+                last_seq = number
+            elif window_refusal(Control(control), opens_at_ms, closes_at_ms, now_ms) is None:
+                units[pool_id] = number
+        return last_seq, units
 
     def claimants(self, campaign_id: int, after: int, up_to: int, limit: int) -> list[tuple[int, bytes]]:
         return self._select(
