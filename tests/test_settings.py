@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from headgate.bootstrap.ledger import main_place
 from headgate.settings import REPLICAS_MAX, SettingsError, load
 
 
@@ -73,6 +74,24 @@ def test_replicas_that_cannot_be_are_named_without_their_passwords(variables: di
     with pytest.raises(SettingsError, match=re.escape(said)) as found:
         load(environment=given)
     assert "sekret" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("host=127.0.0.1 user=u password=sekret dbname=d", "ledger.url begins with no scheme"),
+        ("sekret://u@h/d", "ledger.url names the scheme"),
+        ("postgres://u:sekret@h/d", "ledger.url names the scheme 'postgres'; use one of postgresql://"),
+        ("postgresql://u:a@sekret/b@h/d", "write @ as %40"),
+        ("postgresql://u:a@sekret@h/d", "ledger.url"),
+        ("postgresql://u:sekret@h:port/d", "ledger.url is no URL"),
+        ("postgresql://u:sekret@h", "ledger.url names no database; write for example postgresql+psycopg://h/headgate"),
+    ],
+)
+def test_a_url_that_is_none_is_not_shown(url: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)) as found:
+        main_place(load(environment={"HEADGATE_LEDGER__URL": url}))
+    assert "sekret" not in str(found.value).removeprefix("ledger.url names the scheme 'sekret'")
 
 
 def test_a_replica_of_mariadb_may_be_named_after_mysql() -> None:

@@ -18,8 +18,8 @@ from typing import IO
 
 import structlog
 
-STOP_S = 10.0
-"""How long a plane may take to finish what it took before it is killed."""
+STOP_S = 9.0
+"""How long a plane may take to finish what it took before it is killed; all is over within ten seconds."""
 
 RESTART_MIN_S = 0.2
 RESTART_MAX_S = 5.0

@@ -40,7 +40,11 @@ def test_names_and_passwords_may_hold_any_character_and_are_not_shown() -> None:
     ("url", "said"),
     [
         ("memcached://h", "scheme 'memcached'"),
-        ("redis:", "scheme 'redis:'"),
+        ("redis:", "begins with no scheme"),
+        ("::sekret::", "begins with no scheme"),
+        ("memory://", "write memory: alone"),
+        ("redis://u:a/sekret@h", "write / as %2F"),
+        ("redis://u:a?sekret@h", "write / as %2F"),
         ("redis://", "names no host"),
         ("redis://u:sekret@h:port", "whose port is no number"),
         ("redis://h:99999", "whose port is no number"),

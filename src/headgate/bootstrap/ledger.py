@@ -93,13 +93,18 @@ def _server_place(name: str, text: str) -> URL:
     try:
         url = server_url(text)
     except (ArgumentError, ValueError) as error:
-        # A port that is no number is a ValueError.  The URL may hold a password, so it is not
-        # shown.
+        # A port that is no number is a ValueError.  The URL may hold a password, so it is not shown.
         raise SettingsError(
             f"{name} is no URL; write for example postgresql://headgate:PASSWORD@db.example:5432/headgate"
         ) from error
+    if "@" in f"{url.host}{url.database}":
+        # A part of a password would be shown as a host or a database.
+        raise SettingsError(
+            f"{name} has another @ behind the one before its host; in a user name or a password write @ as %40, "
+            "/ as %2F, : as %3A, ? as %3F, # as %23 and % as %25"
+        )
     if not url.database:
-        raise SettingsError(f"{name} names no database; write for example {url.set(password=None)}/headgate")
+        raise SettingsError(f"{name} names no database; write for example {url.drivername}://{url.host}/headgate")
     return url
 
 

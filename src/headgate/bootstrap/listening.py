@@ -12,5 +12,5 @@ HTTP_BUFFER_BYTES = 65_536
 
 HEADERS = HTTP1Settings(header_read_timeout=HEADER_READ_TIMEOUT_MS, max_buffer_size=HTTP_BUFFER_BYTES)
 
-STOP_WORKERS_S = 8
+STOP_WORKERS_S = 7
 """What a worker may take to finish; shorter than what the supervisor waits for the plane."""

@@ -29,6 +29,7 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 without `-`."""
 
 
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
 _URL_CHARACTERS = re.compile(r"[!-~]*")
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?|[0-9a-f]*:[0-9a-f:.]*")
 """A name as the DNS has it, or an address."""
@@ -99,9 +100,11 @@ def _check_shards(settings: Settings) -> None:
 def _check_ledger(setting: str, ledger: Ledger) -> None:
     scheme = ledger.url.split(":", 1)[0]
     if ledger.url and scheme != "sqlite" and scheme not in LEDGER_SERVERS:
+        # What is no URL may hold a password, so it is not shown.
+        named = f"names the scheme {scheme!r}" if _SCHEME.fullmatch(scheme) else "begins with no scheme"
         raise SettingsError(
-            f"{setting}.url names the scheme {scheme!r}, which this version does not serve; use one of "
-            f"{', '.join(f'{known}://' for known in LEDGER_SERVERS)}, or sqlite:///PATH"
+            f"{setting}.url {named}; use one of {', '.join(f'{known}://' for known in LEDGER_SERVERS)}, "
+            "or sqlite:///PATH"
         )
     if scheme == "sqlite" and not ledger.url.startswith("sqlite:///"):
         raise SettingsError(f"{setting}.url is {ledger.url!r}; a SQLite ledger is sqlite:///PATH")
@@ -124,6 +127,7 @@ def _check_replicas(setting: str, ledger: Ledger, scheme: str) -> None:
         raise SettingsError(f"{setting}.replica_urls names {len(ledger.replica_urls)} servers; at most {REPLICAS_MAX}")
     for number, url in enumerate(ledger.replica_urls, 1):
         found = url.split(":", 1)[0] if "://" in url else ""
+        found = found if _SCHEME.fullmatch(found) else ""
         if _FAMILY.get(found) != _FAMILY[scheme]:
             raise SettingsError(
                 f"number {number} of {setting}.replica_urls has the scheme {found!r}, and {setting}.url {scheme!r}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -18,6 +19,9 @@ SCHEMES = {
 """Scheme -> (kind, with TLS)"""
 
 PORTS = {SINGLE: 6379, CLUSTER: 6379, SENTINEL: 26379}
+
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
 
 
 class BadGateUrl(ValueError):
@@ -45,9 +49,17 @@ def parse(url: str) -> GateAddress:
     """`redis://[USER:PASSWORD@]HOST[:PORT][,HOST…][/SERVICE][/DATABASE]`; raises BadGateUrl."""
     scheme, _, _ = url.partition("://")
     if scheme not in SCHEMES:
-        raise BadGateUrl(f"gate.url names the scheme {scheme!r}; use memory:, or one of {', '.join(SCHEMES)}")
+        # What is no URL may hold a password, so it is not shown.
+        named = f"names the scheme {scheme!r}" if _SCHEME.fullmatch(scheme) else "begins with no scheme"
+        raise BadGateUrl(f"gate.url {named}; write memory: alone, or one of {', '.join(f'{s}://' for s in SCHEMES)}")
     kind, tls = SCHEMES[scheme]
     parts = urlsplit(url)
+    if "@" in parts.path + parts.query + parts.fragment:
+        # A part of a password would be shown as a host or a database.
+        raise BadGateUrl(
+            "gate.url has an @ behind its host; in a user name or a password write / as %2F, ? as %3F, # as %23, "
+            "@ as %40, : as %3A and % as %25"
+        )
     identity, _, places = parts.netloc.rpartition("@")
     username, _, password = identity.partition(":")
     hosts = tuple(_host(place, PORTS[kind]) for place in places.split(","))

@@ -12,9 +12,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...ports.ledger import LedgerUnavailable
-from .schema import SCHEMA_VERSION, counter
-from .servers import check_server, open_server_engine
+from ...ports.ledger import LedgerDamaged, LedgerUnavailable
+from .schema import SCHEMA_VERSION, claim, counter
+from .servers import check_rights, check_server, open_server_engine, shown
 from .slowness import watch
 from .sqlite import BUSY_TIMEOUT_S, configure, meaning
 
@@ -44,7 +44,7 @@ def _open_file(path: Path, options: dict[str, Any]) -> sa.Engine:
         connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         **options,
     )
-    watch(engine)
+    watch(engine, str(path))
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: Any) -> None:
@@ -120,6 +120,8 @@ def upgrade(engine: sa.Engine) -> None:
         if engine.dialect.name != "sqlite":
             check_server(connection)
         if schema_version(connection) == SCHEMA_VERSION:
+            if engine.dialect.name != "sqlite":
+                check_rights(connection)
             return
     # Alembic takes a third of a second to import, and most starts have nothing to migrate.
     from .migrating import migrate  # noqa: PLC0415
@@ -155,8 +157,14 @@ def _migrating(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def schema_version(connection: sa.Connection) -> str | None:
-    """The version of the schema that the ledger has; None for a new file."""
-    if not sa.inspect(connection).has_table("alembic_version"):
+    """The version of the schema that the ledger has; None for a new one.  Raises LedgerDamaged for half of one."""
+    inspection = sa.inspect(connection)
+    if not inspection.has_table("alembic_version"):
+        if inspection.has_table(claim.name):
+            raise LedgerDamaged(
+                f"the ledger {shown(connection.engine.url)} has the table {claim.name!r}, and none that says which "
+                "version its tables have (alembic_version); restore it from a backup, or name an empty database"
+            )
         return None
     version: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return version

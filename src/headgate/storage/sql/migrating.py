@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from ...ports.ledger import LedgerError
+from .servers import shown
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -27,9 +28,8 @@ def migrate(connection: sa.Connection, to: str = "head") -> None:
     current = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
     if current is not None and current not in known:
-        place = connection.engine.url.render_as_string(hide_password=True)
         raise SchemaTooNew(
-            f"the ledger {place} has schema {current}, and this program knows up to "
+            f"the ledger {shown(connection.engine.url)} has schema {current}, and this program knows up to "
             f"{scripts.get_current_head()}; run the newer program"
         )
     command.upgrade(config, to)

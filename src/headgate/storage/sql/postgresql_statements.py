@@ -166,6 +166,8 @@ def _meaning(connection: sa.Connection, *, committing: bool = False) -> Iterator
     url = connection.engine.url
     try:
         yield driver
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise server_meaning(error, url, committing=False) from error
     except psycopg.ProgrammingError:
         raise
     except psycopg.Error as error:

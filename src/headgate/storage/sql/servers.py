@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ...ports.ledger import LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable, LedgerUnusable
 from .bounded import BoundedConnection
-from .schema import SCHEMA_VERSION
+from .schema import METADATA, SCHEMA_VERSION
 from .slowness import watch
 
 CONNECT_S = 3
@@ -71,9 +71,11 @@ _MYSQL_INIT = f"SET SESSION innodb_lock_wait_timeout = {LOCK_S}, sql_mode = 'STR
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _READ_ONLY_SQLSTATES = {"25006"}
+_FORBIDDEN_SQLSTATE = "42501"
 _INTEGRITY_CLASS = "23"
 # https://mariadb.com/kb/en/mariadb-error-code-reference/
 _READ_ONLY_NUMBERS = {1290, 1792, 1836}
+_FORBIDDEN_NUMBERS = {1044, 1142, 1143, 1227, 1370}
 # PyMySQL does not know that a failed CHECK is a matter of integrity.
 _CHECK_NUMBERS = {3819, 4025}
 
@@ -87,8 +89,9 @@ def server_url(text: str) -> sa.URL:
 
 
 def shown(url: sa.URL) -> str:
-    """The URL as messages may show it."""
-    return url.render_as_string(hide_password=True)
+    """The URL as messages may show it: without its password, and without those among its options."""
+    hidden = {name: "***" for name in url.query if "pass" in name.lower()}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def check_server(connection: sa.Connection) -> str:
@@ -105,6 +108,14 @@ def check_server(connection: sa.Connection) -> str:
         if value != right:
             raise LedgerUnusable(f"the ledger {shown(url)} is on a server with {setting} = {value}: {why}")
     return found
+
+
+def check_rights(connection: sa.Connection) -> None:
+    """Whether this account may write every table; raises LedgerUnavailable.  Nothing is written."""
+    for table in METADATA.sorted_tables:
+        connection.execute(sa.insert(table).from_select(table.columns.keys(), sa.select(table).where(sa.false())))
+        first = next(iter(table.columns))
+        connection.execute(sa.update(table).where(sa.false()).values({first.name: first}))
 
 
 def server_name(connection: sa.Connection) -> str:
@@ -126,7 +137,9 @@ def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engin
     """
     if url.get_backend_name() == "postgresql":
         settings = _POSTGRESQL_OPTIONS | (_STEADY if steady else {})
-        said = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        # Behind those of the URL, which may name a schema, so that ours hold.
+        own = [f"-c {name}={value}" for name, value in settings.items()]
+        said = " ".join([*url.normalized_query.get("options", ()), *own])
         arguments: dict[str, Any] = {"connect_timeout": CONNECT_S, "options": said}
     else:
         arguments = {
@@ -142,7 +155,7 @@ def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engin
         connect_args=arguments,
         **options,
     )
-    watch(engine)
+    watch(engine, shown(url))
 
     if url.get_backend_name() == "postgresql":
 
@@ -160,15 +173,15 @@ def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engin
     @sa.event.listens_for(engine, "handle_error")
     def _translate(context: sa.engine.ExceptionContext) -> None:
         error = context.sqlalchemy_exception
+        if isinstance(error, sa.exc.DBAPIError) and context.connection is None:
+            raise LedgerUnavailable(
+                f"the ledger {shown(url)} cannot be reached: {str(error.orig).strip()}; "
+                "look whether the server runs, and at host, port, names, password and options in its URL"
+            ) from context.original_exception
         # What remains is a mistake in a statement, or an answer, such as that a table is not there yet.
-        if isinstance(error, sa.exc.DBAPIError) and not isinstance(
-            error, sa.exc.IntegrityError | sa.exc.ProgrammingError
+        if isinstance(error, sa.exc.DBAPIError) and (
+            _is_forbidden(error.orig) or not isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError)
         ):
-            if context.connection is None:
-                raise LedgerUnavailable(
-                    f"the ledger {shown(url)} cannot be reached: {str(error.orig).strip()}; "
-                    "look whether the server runs, and at host, port, names and password in its URL"
-                ) from context.original_exception
             committing = context.statement is None
             # Whatever came of it, the next transaction gets another connection: this one may be in the middle of it.
             context.is_disconnect = context.is_disconnect or committing
@@ -217,9 +230,18 @@ def server_meaning(error: BaseException | None, url: sa.URL, *, committing: bool
         return LedgerDamaged(f"{said}; stop, and run `headgate audit` on its campaigns")
     if committing:
         return LedgerInDoubt(f"{said}; whether the last commit happened is not known")
+    if _is_forbidden(error):
+        return LedgerUnavailable(
+            f"{said}; nothing was written: give the account {url.username!r} all rights on the tables of its database, "
+            "and the right to make them, or make it the owner of the database"
+        )
     if _is_read_only(error):
         return LedgerUnavailable(f"{said}; this server takes no writes, it may be a replica: name the primary instead")
     return LedgerUnavailable(f"{said}; nothing was written")
+
+
+def _is_forbidden(error: BaseException | None) -> bool:
+    return getattr(error, "sqlstate", None) == _FORBIDDEN_SQLSTATE or _number(error) in _FORBIDDEN_NUMBERS
 
 
 def _is_read_only(error: BaseException | None) -> bool:

@@ -49,8 +49,8 @@ SLOWNESS = Slowness()
 """What is slow in this process, whichever ledger it is."""
 
 
-def watch(engine: sa.Engine) -> None:
-    """Look how long each of its statements takes, also one that fails.
+def watch(engine: sa.Engine, ledger: str) -> None:
+    """Look how long each of its statements takes, also one that fails; `ledger` is its name in messages.
 
     Before anybody listens to its errors: whoever says what one means ends its way.
     """
@@ -63,7 +63,7 @@ def watch(engine: sa.Engine) -> None:
         began_s = getattr(context, "headgate_began_s", None)
         seconds = 0.0 if began_s is None else time.monotonic() - began_s
         if seconds >= SLOW_S:
-            SLOWNESS.tell(seconds, engine.url.render_as_string(hide_password=True), statement)
+            SLOWNESS.tell(seconds, ledger, statement)
 
     @sa.event.listens_for(engine, "after_cursor_execute")
     def _after(_connection: Any, _cursor: Any, statement: str, _given: Any, context: Any, _many: bool) -> None:
