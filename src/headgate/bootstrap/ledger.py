@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,14 +17,14 @@ import structlog
 from sqlalchemy import URL, Engine
 from sqlalchemy.exc import ArgumentError
 
-from ..ports.ledger import ClaimLedger, LedgerSlow, LedgerUnavailable
+from ..ports.ledger import ClaimLedger, LedgerUnavailable
 from ..services.campaigns import Campaigns, Home
 from ..services.nodes import Reporter, card_of
 from ..services.operators import Operators
 from ..services.sessions import Sessions
 from ..settings import MAIN, Ledger, NoLedger, Settings, SettingsError
 from ..storage.sql.campaigns import SqlCampaigns
-from ..storage.sql.engine import exists, ledger_id, make_ledger, open_engine, server_of, upgrade
+from ..storage.sql.engine import exists, ledger_id, make_ledger, open_engine, upgrade
 from ..storage.sql.integrity import check_file
 from ..storage.sql.leases import SqlLeases
 from ..storage.sql.nodes import SqlNodes
@@ -33,18 +32,11 @@ from ..storage.sql.operators import SqlOperators
 from ..storage.sql.placements import SqlPlacements
 from ..storage.sql.schema import SCHEMA_VERSION
 from ..storage.sql.server_claims import ServerClaims
-from ..storage.sql.servers import server_url
+from ..storage.sql.servers import server_url, shown
 from ..storage.sql.sqlite_claims import SqliteClaims
 from ..storage.system import SystemClock, SystemEntropy
 
 KEY_BYTES = 32
-
-COMMITS = 10
-"""Transactions that are timed to say how fast a server is."""
-COMMIT_BAD_MS = 60.0
-"""What a mechanical disk takes; a good one answers within 5 ms, from the same data centre."""
-DOCTOR = "doctor"
-"""The name of a lease that means nothing."""
 
 CLOCK = SystemClock()
 ENTROPY = SystemEntropy()
@@ -82,6 +74,11 @@ def _shard(settings: Settings, name: str, ledger: Ledger) -> Shard:
         for number, url in enumerate(ledger.replica_urls, 1)
     ]
     return Shard(name, place, replicas)
+
+
+def shown_place(place: Place) -> str:
+    """As messages may show it."""
+    return str(place) if isinstance(place, Path) else shown(place)
 
 
 def main_place(settings: Settings) -> Place:
@@ -154,7 +151,7 @@ def prepare_data(settings: Settings) -> None:
             _log.error("ledger_away", ledger=shard.name, error=str(error), action="serving the others")
     if len(shards) > 1:
         with open_campaigns(settings) as campaigns:
-            _check_apart(campaigns)
+            check_apart(campaigns)
 
 
 def _prepare(settings: Settings, place: Place) -> None:
@@ -167,7 +164,7 @@ def _prepare(settings: Settings, place: Place) -> None:
         engine.dispose()
 
 
-def _check_apart(campaigns: Campaigns) -> None:
+def check_apart(campaigns: Campaigns) -> None:
     """Raises SettingsError where two names lead to one ledger, or two ledgers have a campaign of the same slug."""
     try:
         campaigns.check_apart()
@@ -177,11 +174,13 @@ def _check_apart(campaigns: Campaigns) -> None:
 
 def _current(settings: Settings, place: Place) -> Engine:
     """The ledger with this program's schema; made where there is none."""
-    # Planes and commands that begin at the same moment do this one after the other.
-    with (settings.run_dir / "prepare.lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if isinstance(place, Path) and not place.exists():
-            make_ledger(place)
+    with ExitStack() as stack:
+        if isinstance(place, Path):
+            # Planes and commands that begin at the same moment do this in turn; a server has locks for that.
+            turn = stack.enter_context((settings.run_dir / "prepare.lock").open("w"))
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if not place.exists():
+                make_ledger(place)
         engine = open_engine(place)
         try:
             upgrade(engine)
@@ -189,40 +188,6 @@ def _current(settings: Settings, place: Place) -> Engine:
             engine.dispose()
             raise
         return engine
-
-
-def check_ledger(shard: Shard) -> str:
-    """What was found; raises LedgerError where the ledger is damaged or cannot be used, and LedgerSlow."""
-    place = shard.place
-    if not exists(place):
-        return "there is none yet"
-    if isinstance(place, Path):
-        check_file(place)
-    engine = open_engine(place)
-    try:
-        SqlCampaigns(engine, CLOCK).check()
-        if isinstance(place, Path):
-            return "whole"
-        commit_ms = _commit_ms(engine)
-        found = f"whole, on {server_of(engine)}, a commit takes {commit_ms:.1f} ms (median of {COMMITS})"
-        if commit_ms >= COMMIT_BAD_MS:
-            raise LedgerSlow(found)
-        return found
-    finally:
-        engine.dispose()
-
-
-def _commit_ms(engine: Engine) -> float:
-    """How long a small transaction takes, with its sync and the way there and back (ms).
-
-    It renews a lease that means nothing: a row that gets the value that it has is not written by every server.
-    """
-    leases, times = SqlLeases(engine, None), []
-    for _ in range(COMMITS):
-        started = time.perf_counter()
-        leases.acquire(DOCTOR, DOCTOR, 1)
-        times.append((time.perf_counter() - started) * 1000)
-    return statistics.median(times)
 
 
 def load_key(settings: Settings) -> bytes:
@@ -236,6 +201,11 @@ def load_key(settings: Settings) -> bytes:
                 f"the key file {path} cannot be made ({error.strerror}); name another with secret_file, "
                 "or correct the directory's permissions"
             ) from error
+    return read_key(path)
+
+
+def read_key(path: Path) -> bytes:
+    """Of a file that is there; raises SettingsError."""
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise SettingsError(f"the key file {path} has mode {mode:03o}, so others can read it; run: chmod 600 {path}")
@@ -273,10 +243,11 @@ def open_ledger(settings: Settings, place: Place, *, create: bool = False) -> It
     if not create and not exists(place):
         # Not made by looking: whoever mistyped a directory would be told that it holds nothing.
         raise NoLedger(
-            f"there is no ledger {place}; name its data directory with --data, or its server with ledger.url, "
-            "or begin one with `headgate campaign create`"
+            f"there is no ledger {shown_place(place)}; name its data directory with --data, or its server with "
+            "ledger.url, or begin one with `headgate campaign create`"
         )
-    prepare_directory(settings)
+    if isinstance(place, Path):
+        prepare_directory(settings)
     engine = _current(settings, place)
     try:
         yield engine

@@ -21,11 +21,12 @@ _MARKS = {"ok": "[green]ok     [/]", "warning": "[yellow]warning[/]", "failing":
 
 
 def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
-    """Examine this machine: Python, limits, clock, disk commit latency, ledger, ports; exit code 1 on a failing check.
+    """Examine this machine: Python, limits, clock, latency of commits, key, gate, whom events are told to, ledgers and
+    their replicas, ports; exit code 1 on a failing check.
 
     Example: `headgate doctor --data /var/lib/headgate`
     """
-    from headgate.bootstrap import events, gate, ledger, replicas
+    from headgate.bootstrap import events, examining, gate, ledger, replicas
 
     settings = common.load()
     listeners = {"listen": settings.listen_address, "console": settings.console_address}
@@ -33,6 +34,7 @@ def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
     console = Console(highlight=False)
     serving = is_held(settings.run_dir / SERVE_LOCK)
     stores = {
+        "key": partial(examining.check_key, settings),
         "gate": partial(gate.check_gate, settings),
         "events": partial(events.check_events, settings),
     }
@@ -43,9 +45,11 @@ def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
             stores[f"events {name}"] = partial(events.check_destination, settings, name)
     for shard in ledger.all_shards(settings):
         named = "" if shard.name == MAIN else f" {shard.name}"
-        stores[f"ledger{named}"] = partial(ledger.check_ledger, shard)
+        stores[f"ledger{named}"] = partial(examining.check_ledger, shard)
         for number, place in enumerate(shard.replica_places, 1):
             stores[f"replica{named} {number}"] = partial(replicas.check_replica, shard, place)
+    if settings.shards:
+        stores["ledgers"] = partial(examining.check_shards, settings)
     for finding in examine(settings.data, listeners, stores, serving=serving):
         findings.append(finding)
         if not as_json:

@@ -67,7 +67,7 @@ def examine(
             yield store(name, check)
     for name, address in listeners.items():
         if serving:
-            yield Finding(f"port {name}", "ok", f"{address}: this data directory is being served")
+            yield Finding(f"port {name}", "ok", f"not looked at ({address}): this data directory is being served")
         else:
             yield port_free(name, address)
 
@@ -198,7 +198,8 @@ def store(name: str, check: Callable[[], str]) -> Finding:
     except NotDelivered as error:
         return Finding(name, "warning", str(error), "its events wait in the ledger, for a week at most")
     except Exception as error:  # noqa: BLE001 -- whatever is wrong with it is the finding
-        return Finding(name, "failing", str(error), "nothing can be served without it")
+        advice = "its campaigns cannot be served" if name.startswith("ledger ") else "nothing can be served without it"
+        return Finding(name, "failing", str(error), advice)
     return Finding(name, "ok", found)
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from ...ports.ledger import LedgerDamaged, LedgerUnavailable
 from .schema import SCHEMA_VERSION, claim, counter
-from .servers import check_rights, check_server, open_server_engine, shown
+from .servers import check_can_make, check_rights, check_server, open_server_engine, shown
 from .slowness import watch
 from .sqlite import BUSY_TIMEOUT_S, configure, meaning
 
@@ -102,10 +102,16 @@ def exists(place: Path | sa.URL) -> bool:
         engine.dispose()
 
 
-def server_of(engine: sa.Engine) -> str:
-    """Name and version of a ledger's server; raises LedgerUnavailable, LedgerUnusable."""
+def server_of(engine: sa.Engine, *, to_be_made: bool = False) -> str:
+    """Name and version of a ledger's server; raises LedgerUnavailable, LedgerUnusable.
+
+    `to_be_made` says that the ledger is not there yet, and asks whether this account could make it.
+    """
     with engine.connect() as connection:
-        return check_server(connection)
+        found = check_server(connection)
+        if to_be_made:
+            check_can_make(connection)
+        return found
 
 
 def ledger_id(engine: sa.Engine) -> int:

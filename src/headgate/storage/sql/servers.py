@@ -110,6 +110,15 @@ def check_server(connection: sa.Connection) -> str:
     return found
 
 
+def check_can_make(connection: sa.Connection) -> None:
+    """Whether this account may make tables, as far as the server says so beforehand; raises LedgerUnavailable."""
+    if connection.dialect.name != "postgresql":
+        return
+    if not connection.exec_driver_sql("SELECT has_schema_privilege(current_schema(), 'CREATE')").scalar_one():
+        url = connection.engine.url
+        raise LedgerUnavailable(f"the ledger {shown(url)} is not there yet, and cannot be made: {_remedy(url)}")
+
+
 def check_rights(connection: sa.Connection) -> None:
     """Whether this account may write every table; raises LedgerUnavailable.  Nothing is written."""
     for table in METADATA.sorted_tables:
@@ -231,13 +240,17 @@ def server_meaning(error: BaseException | None, url: sa.URL, *, committing: bool
     if committing:
         return LedgerInDoubt(f"{said}; whether the last commit happened is not known")
     if _is_forbidden(error):
-        return LedgerUnavailable(
-            f"{said}; nothing was written: give the account {url.username!r} all rights on the tables of its database, "
-            "and the right to make them, or make it the owner of the database"
-        )
+        return LedgerUnavailable(f"{said}; nothing was written: {_remedy(url)}")
     if _is_read_only(error):
         return LedgerUnavailable(f"{said}; this server takes no writes, it may be a replica: name the primary instead")
     return LedgerUnavailable(f"{said}; nothing was written")
+
+
+def _remedy(url: sa.URL) -> str:
+    return (
+        f"give the account {url.username!r} all rights on the tables of its database, and the right to make them, "
+        "or make it the owner of the database"
+    )
 
 
 def _is_forbidden(error: BaseException | None) -> bool:
