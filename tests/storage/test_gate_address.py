@@ -125,3 +125,18 @@ def test_a_server_that_is_too_old(valkey_server: Server, monkeypatch: pytest.Mon
     monkeypatch.setattr(examination, "VERSION_WANTED", (99,))
     with pytest.raises(GateUnusable, match="at least 99 is needed, upgrade the server"):
         examine(parse(valkey_server.url))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "path", "said"),
+    [("redis", "/99", "leave the number out of gate.url"), ("redis+cluster", "", "it is no cluster; write redis://")],
+)
+def test_what_stays_as_it_is_is_not_waited_for(valkey_server: Server, scheme: str, path: str, said: str) -> None:
+    with pytest.raises(GateUnusable, match=said) as found:
+        examine(parse(valkey_server.url.replace("redis", scheme) + path))
+    assert not isinstance(found.value, GateAway)
+
+
+def test_a_server_without_tls_is_shown_as_it_was_asked(valkey_server: Server) -> None:
+    with pytest.raises(GateAway, match=r"rediss://.* look whether the server runs and speaks TLS there"):
+        examine(parse(valkey_server.url.replace("redis", "rediss")))

@@ -20,15 +20,13 @@ from headgate.services import operating
 from headgate.services.campaigns import Listing, Located, UnknownShard
 from headgate.services.definitions import Columns, DefinitionError, read_definition
 from headgate.services.publishing import iso
-from headgate.settings import MEMORY_GATE, NoLedger
+from headgate.settings import MAIN, MEMORY_GATE, NoLedger
 
-from .options import COMMON, STDERR, AsJson, CommandError, Common, Slug, actor, now_ms, private, whole
+from .options import COMMON, STDERR, AsJson, CommandError, Common, Slug, actor, now_ms, private, table_console, whole
 
 app = App(name="campaign", help="Create, watch and steer campaigns.")
 
 _POOLS_SHOWN = 50
-_UNCUT = 500
-"""Columns, more than any table of ours has."""
 
 
 def _counted(number: int, name: str) -> str:
@@ -115,12 +113,13 @@ def _show_list(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
-    # Into a file or another program nothing is cut to the width of a screen that is not there.
-    console = Console() if sys.stdout.isatty() else Console(width=_UNCUT)
-    table = Table("slug", "phase", "opens", "closes", "capacity", "available")
+    shown = ["slug", "phase", "opens_at", "closes_at", "capacity", "available"]
+    if {row["ledger"] for row in rows} - {MAIN}:
+        shown.append("ledger")
+    table = Table(*(name.removesuffix("_at") for name in shown))
     for row in rows:
-        table.add_row(*(str(row[name]) for name in ("slug", "phase", "opens_at", "closes_at", "capacity", "available")))
-    console.print(table)
+        table.add_row(*(str(row[name]) for name in shown))
+    table_console().print(table)
 
 
 def _said(value: object) -> str:

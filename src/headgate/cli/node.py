@@ -8,10 +8,9 @@ from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from .options import COMMON, STDERR, AsJson, CommandError, Common
+from .options import COMMON, STDERR, AsJson, CommandError, Common, table_console
 
 app = App(name="node", help="The nodes that share a ledger.")
 
@@ -32,16 +31,16 @@ def list_(*, as_json: AsJson = False, common: Common = COMMON) -> None:
         listed = [{**msgspec.to_builtins(node), "differs": odd.get((node.name, node.plane), [])} for node in nodes]
         print(json.dumps(listed))
         return
-    table = Table("node", "plane", "version", "schema", "settings", "listen", "workers", "last seen", "differs")
+    if not nodes:
+        STDERR.print("no node has been here yet; `headgate serve` makes this one the first", markup=False)
+        return
+    # What fits on a narrow screen; all of it is in the JSON.  A name that is cut names nobody.
+    table = Table(Column("node", overflow="fold"), "plane", "version", "listen", "last seen", "differs")
     for node in nodes:
-        card = node.card
         seen = datetime.fromtimestamp(node.seen_at_ms / 1000, UTC).isoformat(sep=" ", timespec="seconds")
         differs = "gone" if node.gone else ", ".join(odd.get((node.name, node.plane), []))
-        table.add_row(
-            node.name, node.plane, card.version, card.schema, card.settings, card.listen, str(card.workers), seen,
-            differs,
-        )  # fmt: skip
-    Console(highlight=False).print(table)
+        table.add_row(node.name, node.plane, node.card.version, node.card.listen, seen, differs)
+    table_console().print(table)
 
 
 @app.command

@@ -22,7 +22,15 @@ from headgate.services.campaigns import Campaigns
 from headgate.services.reports import Reports
 from headgate.settings import Settings
 
+UNCUT = 500
+"""Characters of a line that nobody looks at on a screen."""
+
 STDERR = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def table_console() -> Console:
+    """Into a file or another program nothing is cut to the width of a screen that is not there."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=UNCUT, highlight=False)
 
 
 @Parameter(name="*")

@@ -65,8 +65,10 @@ class Watcher:
         while not self._stopping.wait(REFRESH_S):
             try:
                 self._loop.call_soon_threadsafe(self._book.take_all, self._refresher.look())
-                self._failing = False
                 self._looked_s = time.monotonic()
+                if self._failing:
+                    self._failing = False
+                    _log.info("refreshed_again")
             except Exception as error:  # noqa: BLE001 -- whatever it is, a thread that ends would never look again
                 self._failed(error)
             if self._publish_metrics is not None and time.monotonic() >= metrics_due:

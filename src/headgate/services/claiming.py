@@ -118,7 +118,9 @@ class ClaimDesk:
             for pending in waiting:
                 pending.settle(refusal)
             return
-        self._failing = False
+        if self._failing:
+            self._failing = False
+            _log.info("ledger_decides_again", requests=len(requests))
         self._board.learn(result.stock)
         for decision, pending in zip(result.decisions, waiting, strict=True):
             pending.settle(decision)

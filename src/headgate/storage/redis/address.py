@@ -42,7 +42,8 @@ class GateAddress(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         hosts = ",".join(f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in self.hosts)
         path = f"/{self.service}" if self.service else ""
-        return f"{self.kind}://{hosts}{path}" + (f"/{self.database}" if self.database else "")
+        scheme = next(name for name, meant in SCHEMES.items() if meant == (self.kind, self.tls))
+        return f"{scheme}://{hosts}{path}" + (f"/{self.database}" if self.database else "")
 
 
 def parse(url: str) -> GateAddress:

@@ -17,6 +17,14 @@ CALLS = 10
 """Calls that are timed to say how fast a server is."""
 
 
+_FOR_GOOD = {
+    "DB index is out of range": "it has fewer databases; leave the number out of gate.url",
+    "Cluster mode is not enabled": "it is no cluster; write redis:// in gate.url",
+    "SELECT is not allowed in cluster mode": "it is a cluster; write redis+cluster:// in gate.url",
+}
+"""What a server says that will not be otherwise when it is asked again, and what to do."""
+
+
 def examine(address: GateAddress) -> str:
     """Name, version and speed of the gate's server; raises GateUnusable with what to do."""
     try:
@@ -39,9 +47,13 @@ def examine(address: GateAddress) -> str:
             f"the gate {address} takes no writes, it may be a replica; name the primary in gate.url"
         ) from error
     except AWAY as error:
+        for said, remedy in _FOR_GOOD.items():
+            if said in str(error):
+                raise GateUnusable(f"the gate {address} cannot be used: {error}; {remedy}") from error
+        speaks = "speaks TLS there" if address.tls else "speaks no TLS there"
         raise GateAway(
             f"the gate {address} cannot be used: {error}; "
-            "look whether the server runs, and at host and port in gate.url"
+            f"look whether the server runs and {speaks}, and at host and port in gate.url"
         ) from error
 
 
