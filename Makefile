@@ -10,6 +10,9 @@ MAKEFLAGS += --no-print-directory
 # The first of these that is Python >= 3.11 and can make environments is used; `make PYTHON=/path/to/python3` overrides.
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11 python
 
+# Optional parts, for example: make install EXTRAS=nats
+EXTRAS ?=
+
 # Arguments for pytest, for example: make test ARGS='tests/domain -k life'
 ARGS ?=
 
@@ -34,7 +37,8 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: install
-install: .venv/.installed ## .venv/bin/headgate, ready to run
+install: .venv/.installed ## .venv/bin/headgate, ready to run; EXTRAS='nats' adds what that needs
+	@$(if $(EXTRAS),$(SYNC) --no-default-groups $(addprefix --extra ,$(EXTRAS)))
 	@echo "Ready: $(BIN)/headgate"
 
 .PHONY: demo

@@ -103,7 +103,8 @@ def _checked_nats(settings: Settings) -> str:
     """What was found; raises SettingsError."""
     if find_spec("nats") is None:
         raise SettingsError(
-            "events.nats.url is given, and its client is not installed; run: pip install 'headgate[nats]'"
+            "events.nats.url is given, and its client is not installed; run: make install EXTRAS=nats, "
+            "or where Headgate is a package: pip install 'headgate[nats]'"
         )
     secret_file = settings.events.nats.secret_file
     if secret_file and not _read_secret_file("events.nats.secret_file", secret_file).strip():
