@@ -18,7 +18,6 @@ from ..services.processes import die_with_parent
 from ..storage.sql.ledger_process import serve
 from ..storage.sql.sqlite_claims import SqliteClaims
 from ..storage.system import SystemClock, SystemEntropy
-from .logs import set_up_logging
 
 ON_A_SERVER = "-"
 URL_VARIABLE = "LEDGER_URL"
@@ -28,7 +27,6 @@ GATE_VARIABLE = "GATE_URL"
 def main() -> None:
     where, parent, descriptor = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     die_with_parent(parent)
-    set_up_logging()
     # The worker decides when to end: it finishes what it took, then closes its end of the socket.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -41,12 +39,14 @@ def main() -> None:
 def _open(where: str) -> DecidingLedger:
     if where != ON_A_SERVER:
         return SqliteClaims(Path(where), SystemClock(), SystemEntropy())
-    # SQLAlchemy takes half a second to import, and the embedded ledger does without it.
+    # SQLAlchemy takes half a second to import, and the embedded ledger does without it and without a log.
     from sqlalchemy import make_url  # noqa: PLC0415 -- see above
 
     from .gate import behind_gate  # noqa: PLC0415 -- see above
     from .ledger import open_claims  # noqa: PLC0415 -- see above
+    from .logs import set_up_logging  # noqa: PLC0415 -- see above
 
+    set_up_logging()
     url = make_url(os.environ[URL_VARIABLE])
     gate = os.environ.get(GATE_VARIABLE)
     claims = open_claims(url, steady=True)
