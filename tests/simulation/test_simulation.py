@@ -38,14 +38,17 @@ from headgate.storage.sql import sqlite_claims
 from headgate.storage.sql.sqlite_claims import SqliteClaims
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 2_000
+SEEDS = 1_000
+"""`make soak` goes through many more."""
 PARTS = 8
 PLANTED_MAX = 1_500
 """Seeds within which every planted fault has to be found."""
+BEFORE = {"a cursor that is written before the delivery": 600}
+"""Seeds that do not show a fault, where there are many: going through them every time would be no more of a proof."""
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_invariant_holds_for_thousands_of_seeds(part: int) -> None:
+def test_every_invariant_holds_for_a_thousand_seeds(part: int) -> None:
     runs, answers = run_seeds(range(part, SEEDS, PARTS))
     assert runs == SEEDS // PARTS
     assert answers > 20 * runs, "people have to get answers, or nothing was tried"
@@ -359,7 +362,7 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_planted_fault_is_found(name: str) -> None:
     parts, invariant = PLANTED[name]
     with pytest.raises(SeedFailed) as found:
-        run_seeds(range(PLANTED_MAX), **parts)
+        run_seeds(range(BEFORE.get(name, 0), PLANTED_MAX), **parts)
     message = str(found.value)
     assert re.search(rf"seed \d+: ({invariant}) ", message), message
     assert "replay: python -m headgate.lab.simulation --first" in message

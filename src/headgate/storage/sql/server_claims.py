@@ -26,8 +26,6 @@ from ...ports.clock import Clock
 from ...ports.entropy import Entropy
 from ...ports.ledger import BatchResult, PoolStock
 from .engine import writing
-from .mysql_statements import Mysql
-from .postgresql_statements import Postgresql
 from .schema import campaign, claim, outbox, pool
 from .server_statements import Row, Statements, Taken
 from .servers import server_now_ms
@@ -74,7 +72,7 @@ class ServerClaims:
         self._plain = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._clock = clock
         self._entropy = entropy
-        self._statements: Statements = Postgresql() if engine.dialect.name == "postgresql" else Mysql()
+        self._statements = _statements(engine)
         self._granting = True
         self._known_versions: dict[int, int] | None = None
 
@@ -195,6 +193,17 @@ class ServerClaims:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _statements(engine: sa.Engine) -> Statements:
+    # Drivers take their time to import, and a program has one kind of server.
+    if engine.dialect.name == "postgresql":
+        from .postgresql_statements import Postgresql  # noqa: PLC0415 -- see above
+
+        return Postgresql()
+    from .mysql_statements import Mysql  # noqa: PLC0415 -- see above
+
+    return Mysql()
 
 
 def claimants_between(campaign_id: int, after: int, up_to: int, limit: int) -> sa.Select[tuple[int, bytes]]:

@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...ports.ledger import LedgerDamaged, LedgerError, LedgerInDoubt, LedgerUnavailable, LedgerUnusable
-from .bounded import BoundedConnection
 from .schema import METADATA, SCHEMA_VERSION
 from .slowness import watch
 
@@ -167,6 +166,8 @@ def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engin
     watch(engine, shown(url))
 
     if url.get_backend_name() == "postgresql":
+        # Its driver takes a tenth of a second to import, and other ledgers do without it.
+        from .bounded import BoundedConnection  # noqa: PLC0415 -- see above
 
         @sa.event.listens_for(engine, "do_connect")
         def _connect(
