@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,12 @@ def test_a_ledger_that_lost_something_is_refused_at_start(masks: Path, damage: s
             file.execute("DROP TABLE lease")
     named = "is empty" if damage == "empty" else "no table 'lease'"
     run_cli("serve", "--plane", "keeper", data=masks).failed(named)
+
+
+def test_what_a_command_prints_is_all_that_standard_output_has(masks: Path) -> None:
+    """Also where every statement is slow, as on a ledger of millions of claims."""
+    slow = "from headgate.storage.sql import slowness; slowness.SLOW_S = 0.0; from headgate.cli import main; main()"
+    words = ["audit", "masks", "--json", "--data", str(masks)]
+    ran = subprocess.run([sys.executable, "-c", slow, *words], check=True, capture_output=True, env=environment())
+    assert json.loads(ran.stdout)["ok"]
+    assert ran.stderr == b""

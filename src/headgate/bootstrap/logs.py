@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import sys
 from typing import TextIO, cast
 
@@ -23,8 +24,11 @@ class _PatientStream(io.TextIOBase):
             sys.stderr.flush()
 
 
-def set_up_logging() -> None:
-    """One line of JSON for each event on standard error, or coloured text on a terminal."""
+def set_up_logging(least: int = logging.INFO) -> None:
+    """One line of JSON for each event on standard error, or coloured text on a terminal.
+
+    `least` is a level of the module `logging`; what matters less is left out.
+    """
     renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
@@ -33,5 +37,6 @@ def set_up_logging() -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _PatientStream())),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 
@@ -10,6 +11,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 from headgate import __version__
+from headgate.bootstrap.logs import set_up_logging
 from headgate.ports.ledger import LedgerError, SlugTaken, UnknownCampaign, UnknownPool
 from headgate.settings import NoLedger, SettingsError
 
@@ -37,6 +39,8 @@ EXPECTED = (CommandError, SettingsError, NoLedger, LedgerError, SlugTaken, Unkno
 
 def main() -> None:
     """Entry point: exit code 0 done, 1 failed, 2 wrong usage."""
+    # Standard output is a command's own, and that it reads all of a large table is no news to who asked for it.
+    set_up_logging(logging.ERROR)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a letter shows its number.
         sys.stdout.reconfigure(errors="backslashreplace")
