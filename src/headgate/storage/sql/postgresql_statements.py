@@ -49,8 +49,6 @@ _RECORDS = (
     " WHERE claim.campaign_id = asking.campaign_id AND claim.person = asking.person OFFSET 0) AS claim"
     " CROSS JOIN LATERAL (SELECT * FROM pool WHERE pool.id = claim.pool_id OFFSET 0) AS pool ORDER BY claim.seq"
 )
-# Without a join there is one way to find pools.
-_UNITS = "($13::int[])[array_position($12::int[], id)]"
 # One statement, because starting and ending each of four takes longer than what it does.  What all claims of a batch
 # share is given once, and their numbers follow each other: half of the time goes into reading arrays.
 _WRITE = (
@@ -62,8 +60,11 @@ _WRITE = (
     f" counted AS (UPDATE counter SET value = $2::bigint WHERE name = '{SEQ}'),"
     " told AS (INSERT INTO outbox (at, kind, first_seq, last_seq)"
     f" VALUES ($3::bigint, '{EventKind.CONFIRMED}', $1::bigint, $2::bigint)),"
-    f" gave AS (UPDATE pool SET remaining = remaining - {_UNITS}, version = version + 1"
-    f" WHERE id = ANY($12::int[]) AND remaining >= {_UNITS} RETURNING 1)"
+    " gave AS (UPDATE pool SET remaining = pool.remaining - taken.units, version = pool.version + 1"
+    " FROM unnest($12::int[], $13::int[]) AS taken (id, units)"
+    # The first condition makes the planner think of one pool: by its guess of ten it would read all of them, and hold
+    # each against what was taken, where they are few while it plans.
+    " WHERE taken.id + 0 = taken.id AND pool.id = taken.id AND pool.remaining >= taken.units RETURNING 1)"
     # The commit goes out together with this, so what must not be committed has to fail here.
     " SELECT 1 / (count(*) = $14)::int FROM gave"
 )
