@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from ..ports.ledger import LedgerUnavailable
-from ..services.book import REFRESH_S, CampaignBook, Refresher
+from ..services.book import REFRESH_S, CampaignBook, News, Refresher
 
 METRICS_EVERY_S = 1.0
 
@@ -46,8 +46,7 @@ class Watcher:
         is there and cannot be served from.
         """
         try:
-            self._book.take_all(self._refresher.look())
-            self._looked_s = time.monotonic()
+            self._take(self._refresher.look(), time.monotonic())
         except LedgerUnavailable as error:
             self._failed(error)
         self._thread.start()
@@ -64,8 +63,8 @@ class Watcher:
         metrics_due = time.monotonic()
         while not self._stopping.wait(REFRESH_S):
             try:
-                self._loop.call_soon_threadsafe(self._book.take_all, self._refresher.look())
-                self._looked_s = time.monotonic()
+                look = self._refresher.look()
+                self._loop.call_soon_threadsafe(self._take, look, time.monotonic())
                 if self._failing:
                     self._failing = False
                     _log.info("refreshed_again")
@@ -74,6 +73,11 @@ class Watcher:
             if self._publish_metrics is not None and time.monotonic() >= metrics_due:
                 metrics_due += METRICS_EVERY_S
                 self._publish_metrics()
+
+    def _take(self, look: Iterable[News], looked_s: float) -> None:
+        """On the event loop: only what has been taken over is served."""
+        self._book.take_all(look)
+        self._looked_s = looked_s
 
     def _failed(self, error: Exception) -> None:
         """What is known stays in use; the first failure of a row is said, not each of them."""
