@@ -16,7 +16,7 @@ from tests.browser.states import Visitor
 from tests.shared_data import PHARMACY_COLUMNS, pharmacy_list
 
 PHARMACIES = "pharmacies"
-PATIENCE_MS = 15_000
+PATIENCE_MS = 45_000
 """How long a page may take to show something on a machine that does other things as well."""
 
 
