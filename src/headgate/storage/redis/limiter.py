@@ -18,7 +18,7 @@ LANES = 4
 """Where a cluster counts what belongs to no campaign: in so many slots, on different servers."""
 
 ASKED_KEPT = 16_384
-"""Questions that are remembered as they are sent, some 10 MB; as many as a worker has connections."""
+"""Questions that are remembered as they are sent, 10 to 25 MB; as many as a worker has connections."""
 
 _COUNT = Script("limits")
 

@@ -50,7 +50,7 @@ _RECORDS = (
     " CROSS JOIN LATERAL (SELECT * FROM pool WHERE pool.id = claim.pool_id OFFSET 0) AS pool ORDER BY claim.seq"
 )
 # One statement, because starting and ending each of four takes longer than what it does.  What all claims of a batch
-# share is given once, and their numbers follow each other: half of the time goes into reading arrays.
+# share is given once, and their numbers follow each other: reading arrays takes its time.
 _WRITE = (
     f"WITH made AS (INSERT INTO claim ({COLUMNS}, status)"  # noqa: S608 -- of constants
     " SELECT $1::bigint + place - 1, id, campaign_id, pool_id, person, ordinal, code, $3::bigint, key_digest,"
