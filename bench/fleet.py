@@ -62,12 +62,13 @@ class Stores:
         self.engine = sa.create_engine(ledger.url, isolation_level="AUTOCOMMIT")
 
     def spent(self):
-        """(gate CPU (s), ledger CPU (s), calls of the gate, transactions that wrote)."""
-        calls = self.client.info("commandstats")
-        asked = sum(calls.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval", "hmget"))
+        """(gate CPU (s), ledger CPU (s), calls of the gate, those for who has claimed, transactions that wrote)."""
+        stats = self.client.info("commandstats")
+        calls = {name: stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval", "hmget")}
         with self.engine.connect() as connection:
             wrote = connection.exec_driver_sql("SELECT pg_current_xact_id()::text::bigint").scalar_one()
-        return cpu_seconds(self.gate.process.pid), cpu_seconds(self.ledger.process.pid), asked, wrote
+        gate, ledger = cpu_seconds(self.gate.process.pid), cpu_seconds(self.ledger.process.pid)
+        return gate, ledger, sum(calls.values()), calls["hmget"], wrote
 
     def settle(self, claims):
         """What filling left to be done is done, and is in no figure: the gate has followed, the tables are counted."""
@@ -125,15 +126,15 @@ class Fleet:
             self.confirmed += requests
             self._asked = [asked + one.requests + CONNECTIONS for asked, one in zip(self._asked, found, strict=True)]
         after, nodes_after = self._stores.spent(), self._nodes_cpu()
-        gate, ledger, asked, wrote = (above - below for above, below in zip(after, before, strict=True))
+        gate, ledger, asked, seen, wrote = (above - below for above, below in zip(after, before, strict=True))
         return Spent(
             requests, sum(one.rate for one in found), gave_up,
             node_us=(nodes_after - nodes_before) / requests * 1e6,
             gate_us=gate / requests * 1e6,
             ledger_us=ledger / requests * 1e6,
             gate_trips=asked / requests,
-            # A refusal is looked up at the gate, and the ledger is asked once for each time that the gate was.
-            ledger_trips=(asked if refused else TRIPS * wrote) / requests,
+            # Who is refused is looked up at the gate, and the ledger is asked once each time.
+            ledger_trips=(seen if refused else TRIPS * wrote) / requests,
             p99_ms=max(one.p99_ms for one in found),
         )  # fmt: skip
 

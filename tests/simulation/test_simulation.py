@@ -24,15 +24,17 @@ from headgate.lab.simulation.run import SeedFailed, run_seeds
 from headgate.lab.simulation.world import World
 from headgate.participant.own import Own
 from headgate.participant.refused import Refused
-from headgate.ports.gate import Admission
+from headgate.ports.gate import Admission, GateAway
 from headgate.ports.ledger import BatchResult, LedgerInDoubt, PoolStock
 from headgate.ports.pending import Pending
 from headgate.ports.queue import Taken
+from headgate.ports.strangers import LET_IN, TURNED_AWAY, Strangers, Turned
 from headgate.services.claiming import ClaimDesk, Decision
 from headgate.services.consuming import Consumer
 from headgate.services.gated import GatedClaims
 from headgate.services.relaying import Relay
 from headgate.services.stock import StockBoard
+from headgate.services.strangers import Doorkeeper
 from headgate.storage.memory.gate import MemoryGate
 from headgate.storage.sql import sqlite_claims
 from headgate.storage.sql.sqlite_claims import SqliteClaims
@@ -148,6 +150,16 @@ class ForgetsThatStockReturns(GatedClaims):
     def _ledger_knows(self, request: ClaimRequest) -> bool:
         key = (request.campaign_id, request.person)
         return bool(self._ledger.claims_of([key])[key])
+
+
+class TurnsAwayWhoIsNotKnown(Doorkeeper):
+    """Believes the shared gate, however far that has come."""
+
+    def turn_away(self, strangers: Strangers) -> Turned:
+        with suppress(GateAway):
+            known = self._gate.seen(strangers.campaign_id, strangers.persons).known
+            return Turned([LET_IN if one else TURNED_AWAY for one in known], 0)
+        return Turned([LET_IN] * len(strangers.persons), 0)
 
 
 class SettlesFirst(Consumer):
@@ -336,6 +348,7 @@ PLANTED: dict[str, tuple[dict[str, Any], str]] = {
     "an answer before the commit": ({"make_desk": AnswersBeforeCommit}, "I3"),
     "a shared gate that is believed": ({"make_gated": BelievesTheGate}, "I4|X2"),
     "a shared gate to which no stock returns": ({"make_gated": ForgetsThatStockReturns}, "X2"),
+    "a doorkeeper who believes the gate": ({"make_doorkeeper": TurnsAwayWhoIsNotKnown}, "I4|X2"),
     "doubt answered as a refusal": ({"make_desk": CallsDoubtALoss}, "I4|X2"),
     "doubt that nobody looks into": ({"make_desk": CallsDoubtAFailure}, "X2|I4"),
     "a gate as the authority": ({"make_gate": TrustsItself}, "I4|I7"),

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
 from headgate.domain.outcome import Refusal
@@ -20,6 +21,7 @@ from headgate.ports.ledger import (
     LedgerUnavailable,
     PoolStock,
 )
+from headgate.ports.strangers import Strangers, Turned
 from headgate.storage.sql.ledger_process import serve
 from headgate.storage.sql.wire import REFUSALS
 
@@ -79,6 +81,17 @@ def decision(request: ClaimRequest, is_fresh: bool) -> Granted | Refusal:
     return Granted(claim, repeated=not is_fresh)
 
 
+class ScriptedDoorkeeper:
+    """Answers each with what their first byte is, and with everything else that came along."""
+
+    def turn_away(self, strangers: Strangers) -> Turned:
+        if strangers.campaign_id == RAISES:
+            raise LedgerUnavailable("the disk is full")
+        rest = [*strangers.pool_ids, *map(len, strangers.counters), strangers.per_minute]
+        return Turned([-person[0] for person in strangers.persons] + rest, strangers.campaign_id)
+
+
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[2])) as connection:
-        serve(connection, ScriptedLedger(Path(sys.argv[1])))  # type: ignore[arg-type]  # what is never called is left out
+        ledger: Any = ScriptedLedger(Path(sys.argv[1]))
+        serve(connection, ledger, ScriptedDoorkeeper())

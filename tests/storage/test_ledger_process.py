@@ -18,6 +18,7 @@ from headgate.domain.claim import Claim, ClaimRequest, Granted, Status
 from headgate.domain.outcome import Refusal
 from headgate.ports import ledger as port
 from headgate.ports.ledger import BatchResult, LedgerBroken, LedgerError, LedgerInDoubt, PoolStock
+from headgate.ports.strangers import Strangers, Turned
 from headgate.storage.sql import ledger_process, sqlite_claims
 from headgate.storage.sql.ledger_process import RECEIVE_BYTES, ProcessWriter
 from headgate.storage.sql.wire import REFUSALS, error_reply, raised
@@ -143,6 +144,16 @@ def test_a_cancelled_claim_comes_back(rig: Rig) -> None:
     rig.cancel("abc")
     ended = Claim("abc", 3, PERSON.hex(), -3, Status.CANCELLED, "CODE", 1_796_097_600_000)
     assert rig.answered(1) == [(ended, [PoolStock(MASKS, 1, 5, 1)])]
+
+
+def test_strangers_go_to_the_doorkeeper_and_what_it_says_comes_back(rig: Rig) -> None:
+    rig.writer.turn_away(Strangers(2**40, [2**33, 5], [b"\x01", b"\x02"], [b"c" * 41], 200), rig.hearer())
+    rig.writer.turn_away(Strangers(MASKS, [], [], [], 0), rig.hearer())
+    rig.writer.turn_away(Strangers(RAISES, [], [PERSON], [], 0), rig.hearer())
+    first, second, third = rig.answered(3)
+    assert first == Turned([-1, -2, 2**33, 5, 41, 200], 2**40)
+    assert second == Turned([0], MASKS)
+    assert type(third) is port.LedgerUnavailable
 
 
 def test_every_refusal_is_the_same_constant_on_both_sides(rig: Rig) -> None:

@@ -7,18 +7,18 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 import structlog.testing
 
-from headgate.ports.limiter import ADDRESSES, Limit
+from headgate.ports.limiter import ADDRESSES, WINDOW_S, Limit
 from headgate.ports.pending import Pending
-from headgate.storage.redis.address import parse
+from headgate.storage.redis.address import GateAddress, parse
 from headgate.storage.redis.client import connect
-from headgate.storage.redis.limiter import RedisLimiter
+from headgate.storage.redis.limiter import Counters, RedisCounts, RedisLimiter
 from tests.servers import Server, free_port, valkey, valkey_cluster
 from tests.storage.test_servers import Cut
 
@@ -27,10 +27,10 @@ BACK_S = 20.0
 
 
 class Node:
-    def __init__(self, url: str) -> None:
+    def __init__(self, address: GateAddress) -> None:
         self.uncounted: list[int] = []
         self.loop = asyncio.new_event_loop()
-        self._limiter = RedisLimiter(self.loop, parse(url), KEY, self.uncounted.append)
+        self._limiter = RedisLimiter(self.loop, address, KEY, self.uncounted.append)
 
     def ask(self, limit: int = 3, address: str = "192.0.2.1") -> float:
         async def asked() -> float:
@@ -62,7 +62,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture
 def node(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
     monkeypatch.setattr("headgate.storage.redis.lanes.AWAY_S", 0.05)
-    made = Node(server.url)
+    made = Node(parse(server.url))
     yield made
     made.close()
 
@@ -72,6 +72,24 @@ def counts(server: Server) -> list[int]:
     found = [int(client.get(key) or 0) for key in client.keys("*")]
     client.close()
     return found
+
+
+@pytest.mark.parametrize("gate", ["valkey", "cluster"])
+def test_a_doorkeeper_counts_on_where_the_others_have_counted(gate: str, gate_of: Callable[[str], GateAddress]) -> None:
+    address = gate_of(gate)
+    counters, doorkeeper = Counters(address, KEY), RedisCounts(address)
+    names = [f"192.0.2.{number}" for number in range(40)]
+    node = Node(address)
+    assert [node.ask(3, name) for name in names] == [0] * len(names)
+    keys = [counters.of_address(name) for name in names]
+    assert doorkeeper.count([*keys, keys[0]], 3) == [0] * (len(names) + 1)
+    waits_ms = doorkeeper.count(keys, 3)
+    assert 0 < waits_ms[0] <= WINDOW_S * 1000
+    assert waits_ms[1:] == [0] * (len(names) - 1)
+    assert node.ask(3, names[0]) > 0
+    assert all(node.ask(3, name) > 0 for name in names)
+    node.close()
+    doorkeeper.close()
 
 
 def test_a_call_that_was_not_answered_in_time_is_let_through_and_counts_once(server: Server, node: Node) -> None:
@@ -94,7 +112,7 @@ def test_a_call_that_was_not_answered_in_time_is_let_through_and_counts_once(ser
 def test_a_call_whose_answer_was_lost_is_not_sent_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headgate.storage.redis.lanes.AWAY_S", 0.05)
     cut = Cut(("127.0.0.1", int(server.url.rpartition(":")[2])), at=re.compile(rb"EVAL"))
-    node = Node(f"redis://127.0.0.1:{cut.port}")
+    node = Node(parse(f"redis://127.0.0.1:{cut.port}"))
     # The script is there from now on, so that the next call is one message.
     node.ask_until_counted()
     cut.when = "after"
@@ -133,7 +151,7 @@ def test_scripts_that_were_lost_are_sent_again_and_nothing_counts_twice(server: 
 
 
 def test_a_gate_that_was_never_there_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    node = Node(f"redis://127.0.0.1:{free_port()}")
+    node = Node(parse(f"redis://127.0.0.1:{free_port()}"))
     assert [node.ask(limit=1) for _ in range(3)] == [0.0] * 3
     assert sum(node.uncounted) == 3
     node.close()
@@ -142,7 +160,7 @@ def test_a_gate_that_was_never_there_stops_nobody(monkeypatch: pytest.MonkeyPatc
 def test_a_primary_of_a_cluster_dies_and_its_replica_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headgate.storage.redis.lanes.AWAY_S", 0.05)
     with valkey_cluster(tmp_path) as cluster:
-        node = Node(cluster.url)
+        node = Node(parse(cluster.url))
         assert all(node.ask(address=f"192.0.2.{number}") == 0 for number in range(20))
         client = connect(parse(cluster.url))
         owner = client.get_node_from_key("headgate:limits:{addresses:0}:x")  # type: ignore[union-attr]

@@ -22,7 +22,7 @@ def test_limits_and_gate_go_on_with_the_replica(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("headgate.storage.redis.lanes.AWAY_S", 0.05)
     with valkey_sentinel(tmp_path) as watched:
         assert "a call takes" in examine(parse(watched.url))
-        node, gate = Node(watched.url), RedisGate(parse(watched.url), lambda: 1)
+        node, gate = Node(parse(watched.url)), RedisGate(parse(watched.url), lambda: 1)
         assert [node.ask() > 0 for _ in range(4)] == [False, False, False, True]
         assert gate.follow(1, NOWHERE, 5, [PERSON])
         watched.primary.kill()

@@ -58,7 +58,7 @@ class _Consuming:
         self._queue = open_waiting_claims(settings, place, name)
         claims = open_claims(place, steady=True)
         # The embedded ledger answers faster by itself than a gate beside it could.
-        self._ledger = claims if isinstance(place, Path) else behind_gate(claims, place, settings.gate.url)
+        self._ledger = claims if isinstance(place, Path) else behind_gate(claims, place, settings.gate.url)[0]
         campaigns = SqlCampaigns(open_engine(place), CLOCK)
         self._consumer = Consumer(campaigns, claims, self._ledger, self._queue, self._counters, CLOCK, time.monotonic)
 

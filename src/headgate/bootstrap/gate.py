@@ -23,12 +23,14 @@ from ..ports.replicas import Sources
 from ..ports.shared_gate import SharedGate
 from ..services.book import Ledgers
 from ..services.following import GateFollower
-from ..services.gated import GatedClaims
+from ..services.gated import GatedClaims, Rest
 from ..services.shared_looks import SharedSources
+from ..services.strangers import Doorkeeper, StrangerDesk
 from ..settings import MEMORY_GATE, Settings, SettingsError
 from ..storage.memory.limiter import MappedLimiter
 from ..storage.redis.address import BadGateUrl, GateAddress, parse
 from ..storage.sql.engine import ledger_id, open_engine
+from ..storage.sql.ledger_process import ProcessWriter
 from ..storage.sql.schema import SCHEMA_VERSION
 from .ledger import ENTROPY, Place
 
@@ -57,9 +59,30 @@ def open_limiter(
     return RedisLimiter(loop, address, key, uncounted)
 
 
-def behind_gate(claims: ClaimLedger, place: URL, gate_url: str) -> DecidingLedger:
-    """The ledger at `place`, asked through the gate that its nodes share."""
-    return GatedClaims(claims, _open_gate(parse(gate_url), place), time.monotonic)
+def open_strangers(
+    settings: Settings,
+    loop: asyncio.AbstractEventLoop,
+    key: bytes,
+    writer: ProcessWriter,
+    uncounted: Callable[[int], None],
+) -> StrangerDesk | None:
+    """None where the ledger process of `writer` has no doorkeeper, because nodes share nothing."""
+    address = gate_address(settings)
+    if address is None:
+        return None
+    from ..storage.redis.limiter import Counters  # noqa: PLC0415 -- see above
+
+    per_minute = settings.limits.per_ip_per_minute
+    return StrangerDesk(loop, writer, Counters(address, key).of_address, per_minute, uncounted)
+
+
+def behind_gate(claims: ClaimLedger, place: URL, gate_url: str) -> tuple[DecidingLedger, Doorkeeper]:
+    """The ledger at `place`, asked through the gate that its nodes share, and who turns strangers away from it."""
+    from ..storage.redis.limiter import RedisCounts  # noqa: PLC0415 -- see above
+
+    address, rest = parse(gate_url), Rest(time.monotonic)
+    gate = _open_gate(address, place)
+    return GatedClaims(claims, gate, rest), Doorkeeper(claims, gate, RedisCounts(address), rest)
 
 
 def open_queue(settings: Settings, loop: asyncio.AbstractEventLoop, place: Place) -> ClaimQueue | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..ports.ledger import DecidingLedger
 from ..services.processes import die_with_parent
+from ..services.strangers import Doorkeeper
 from ..storage.sql.ledger_process import serve
 from ..storage.sql.sqlite_claims import SqliteClaims
 from ..storage.system import SystemClock, SystemEntropy
@@ -30,15 +31,15 @@ def main() -> None:
     # The worker decides when to end: it finishes what it took, then closes its end of the socket.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    ledger = _open(where)
+    ledger, doorkeeper = _open(where)
     with socket.socket(fileno=descriptor) as connection:
-        serve(connection, ledger)
+        serve(connection, ledger, doorkeeper)
     ledger.close()
 
 
-def _open(where: str) -> DecidingLedger:
+def _open(where: str) -> tuple[DecidingLedger, Doorkeeper | None]:
     if where != ON_A_SERVER:
-        return SqliteClaims(Path(where), SystemClock(), SystemEntropy())
+        return SqliteClaims(Path(where), SystemClock(), SystemEntropy()), None
     # SQLAlchemy takes half a second to import, and the embedded ledger does without it and without a log.
     from sqlalchemy import make_url  # noqa: PLC0415 -- see above
 
@@ -50,7 +51,7 @@ def _open(where: str) -> DecidingLedger:
     url = make_url(os.environ[URL_VARIABLE])
     gate = os.environ.get(GATE_VARIABLE)
     claims = open_claims(url, steady=True)
-    return behind_gate(claims, url, gate) if gate else claims
+    return behind_gate(claims, url, gate) if gate else (claims, None)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from ..storage.sql.engine import open_engine
 from ..storage.sql.ledger_process import ProcessWriter
 from ..storage.sql.server_claims import ServerClaims
 from . import ledger_writer
-from .gate import open_queue, share_looks
+from .gate import open_queue, open_strangers, share_looks
 from .ledger import CLOCK, ENTROPY, Place, Shard, open_claims
 from .replicas import open_sources, replica_names
 
@@ -81,10 +81,14 @@ class ShardParts:
         self._read_thread = LedgerThread(loop, f"ledger-read-{shard.name}")
         desk = ClaimDesk(loop, self._writer, gate, board, counters, refresher.read_again, _stop_this_process)
         queued = None if queue is None else QueuedDesk(queue, desk, CLOCK)
+        # An embedded ledger has no gate before it, whatever its limits are counted at.
+        strangers = None
+        if not isinstance(place, Path):
+            strangers = open_strangers(settings, loop, worker.key, self._writer, counters.uncounted)
         self.watcher = Watcher(loop, refresher, self.book, publish_metrics)
         self.name = shard.name
         self.served = ServedShard(
-            form=ClaimForm(desk, gate, worker.limits, counters, worker.key, queued),
+            form=ClaimForm(desk, gate, worker.limits, counters, worker.key, queued, strangers),
             desk=desk,
             reader=Reader(loop, open_claims(place, steady=True), self._read_thread),
             queued=queued,

@@ -96,4 +96,4 @@ def _cookie(request: Visit, name: str, value: str) -> Cookie:
 def _address(request: Visit, desk: Desk) -> str:
     client = request.client
     peer = f"{client.host}:{client.port}" if client is not None else "unknown:0"
-    return desk.addresses.of(peer, lambda: request.headers.getall("x-forwarded-for", []))
+    return desk.addresses.of(peer, lambda name: request.headers.getall(name, []))

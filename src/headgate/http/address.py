@@ -20,12 +20,12 @@ class ClientAddress:
     def __init__(self, trusted_proxies: Iterable[str]) -> None:
         self._trusted: list[_Network] = [ipaddress.ip_network(network) for network in trusted_proxies]
 
-    def of(self, peer: str, forwarded_for: Callable[[], Sequence[str]]) -> str:
-        """`peer` is `host:port` as the server saw it; `forwarded_for` gives the header's lines in their order."""
+    def of(self, peer: str, lines_of: Callable[[str], Sequence[str]]) -> str:
+        """`peer` is `host:port` as the server saw it; `lines_of` gives a header's lines in their order."""
         host = peer.rpartition(":")[0].strip("[]")
         if self._trusted and self._is_trusted(host):
             # Some proxies add a line of their own below the client's; together they are one list (RFC 9110, 5.3).
-            host = self._rightmost_stranger(host, ",".join(forwarded_for()))
+            host = self._rightmost_stranger(host, ",".join(lines_of("x-forwarded-for")))
         return _group(host) if ":" in host else host
 
     def _rightmost_stranger(self, host: str, forwarded_for: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from ..domain.claim import QUEUED, Granted
-from ..domain.outcome import NO_SESSION, OVERLOADED, Refusal
+from ..domain.outcome import NO_SESSION, OVERLOADED, SOLD_OUT, Refusal
 from ..http.bearer import bearer_token
 from ..http.bodies import BODY_MAX_BYTES, Arriving
 from ..http.cookies import session_cookie
@@ -18,8 +18,10 @@ from ..http.intake import Arrival
 from ..http.problem import Answer, problem
 from ..http.safety import cross_site
 from ..ports.pending import Pending
+from ..ports.strangers import TURNED_AWAY
 from ..services.book import Entry
 from ..services.sessions import Session
+from ..services.strangers import StrangerDesk
 from .answers import CROSS_SITE, PERSONAL, failure, too_many
 from .claims import (
     BAD_KEY,
@@ -29,6 +31,7 @@ from .claims import (
     Told,
     granted_body,
     is_json,
+    not_eligible,
     parse_claim,
     usable_key,
 )
@@ -37,6 +40,7 @@ from .protocol import RequestHeaders, Responder, Scope
 
 _OVERLOADED = problem(OVERLOADED)
 _NO_SESSION = problem(NO_SESSION)
+_SOLD_OUT = problem(SOLD_OUT)
 _PENDING = Answer(202, PERSONAL, b'{"outcome":"pending"}', "pending")
 
 
@@ -47,7 +51,7 @@ class ClaimRoute:
         self.plane = plane
         self.time_text = TimeText().of
 
-    def early(self, scope: Scope, responder: Responder) -> _Asking | None:
+    def early(self, scope: Scope, responder: Responder) -> Arrival | None:
         """Takes claims with bodies of usual length for `headgate.http.intake`; changes nothing."""
         plane = self.plane
         entry = plane.catalogue.by_claim_path(scope.path)
@@ -57,10 +61,13 @@ class ClaimRoute:
         length = headers.get("content-length")
         if length is None or not length.isdigit() or len(length) > 5 or int(length) > BODY_MAX_BYTES:
             return None
+        shard, now_ms = plane.shard_of(entry), plane.clock.now_ms()
+        strangers = shard.form.strangers
+        if strangers is not None and strangers.receives(entry, now_ms):
+            return _Knocking(self, scope, headers, responder, entry, shard, strangers, now_ms)
         asking = _Asking(self, scope, headers, responder, entry)
         # Whoever will most likely be refused by what is looked at first need not be waited for.
-        shard = asking.shard
-        asking.reads_body = shard.progress < shard.permits and shard.form.needs_body(entry, plane.clock.now_ms())
+        asking.reads_body = shard.progress < shard.permits and shard.form.needs_body(entry, now_ms)
         return asking
 
     async def __call__(self, scope: Scope, responder: Responder, entry: Entry) -> None:
@@ -89,19 +96,25 @@ class ClaimRoute:
         if shard.progress >= shard.permits:
             return _OVERLOADED
         now_ms = plane.clock.now_ms()
-        authorization = headers.get("authorization")
-        if authorization is not None:
-            session = plane.sessions.check(bearer_token(authorization), now_ms)
-        else:
-            session = plane.sessions.check(session_cookie(headers.get("cookie")), now_ms)
-            if session is not None and cross_site(headers):
-                return problem(CROSS_SITE)
-        if session is None:
-            return _NO_SESSION
+        session = self.session_of(headers, now_ms)
+        if isinstance(session, Answer):
+            return session
         refusal = shard.form.refuse_early(entry, session, now_ms)
         if refusal is None and not is_json(headers.get("content-type")):
             refusal = BAD_MEDIA_TYPE
         return session if refusal is None else problem(refusal)
+
+    def session_of(self, headers: RequestHeaders, now_ms: int) -> Session | Answer:
+        """Whose request it is, or why nobody's."""
+        sessions = self.plane.sessions
+        authorization = headers.get("authorization")
+        if authorization is not None:
+            session = sessions.check(bearer_token(authorization), now_ms)
+        else:
+            session = sessions.check(session_cookie(headers.get("cookie")), now_ms)
+            if session is not None and cross_site(headers):
+                return problem(CROSS_SITE)
+        return _NO_SESSION if session is None else session
 
     def ask(
         self, content: bytes | Refusal, headers: RequestHeaders, entry: Entry, shard: Shard, session: Session
@@ -158,6 +171,12 @@ class _Asking(Arrival):
         except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
             self.respond(problem(failure(error, "claims")))
 
+    def go_on_as_stranger(self, session: Session, wait_s: float) -> None:
+        """Once a doorkeeper has counted the address, and let them in unless they have to wait."""
+        self._counted = True
+        self._session = session
+        self._go_on(None, wait_s)
+
     def _go_on(self, content: bytes | Refusal | None, wait_s: float) -> None:
         """Once the address has been counted; `content` is None where the body has not been waited for."""
         route = self._route
@@ -210,3 +229,79 @@ class _Asking(Arrival):
     def _count(self, outcome: str) -> None:
         seconds = time.monotonic() - self._started
         self._route.plane.telemetry.claim(self._entry.campaign.slug, outcome, seconds)
+
+
+class _Knocking(Arrival):
+    """One request for a claim of a campaign that has nothing left; whoever cannot be turned away asks as usual."""
+
+    __slots__ = (
+        "_entry",
+        "_headers",
+        "_now_ms",
+        "_responder",
+        "_route",
+        "_scope",
+        "_session",
+        "_shard",
+        "_started",
+        "_strangers",
+    )
+
+    def __init__(
+        self,
+        route: ClaimRoute,
+        scope: Scope,
+        headers: RequestHeaders,
+        responder: Responder,
+        entry: Entry,
+        shard: Shard,
+        strangers: StrangerDesk,
+        now_ms: int,
+    ) -> None:
+        self.reads_body = False
+        self._started = time.monotonic()
+        self._route = route
+        self._scope = scope
+        self._headers = headers
+        self._responder = responder
+        self._entry = entry
+        self._shard = shard
+        self._strangers = strangers
+        self._now_ms = now_ms
+
+    def __call__(self, arriving: Arriving | None) -> None:
+        """Before the body has been touched."""
+        route, headers, shard = self._route, self._headers, self._shard
+        try:
+            session = route.session_of(headers, self._now_ms)
+            if (
+                isinstance(session, Answer)
+                or not_eligible(self._entry.campaign, session) is not None
+                or not is_json(headers.get("content-type"))
+                or shard.progress >= shard.permits
+            ):
+                self._asking()(arriving)
+                return
+            self._session = session
+            address = route.plane.address_of(self._scope, headers)
+            self._strangers.ask(self._entry, session.person, address, self._told)
+            shard.progress += 1
+        except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
+            self._asking().respond(problem(failure(error, "claims")))
+
+    def _told(self, said: int) -> None:
+        """By the doorkeeper; see `headgate.ports.strangers.Turned`."""
+        self._shard.progress -= 1
+        try:
+            if said != TURNED_AWAY:
+                self._asking().go_on_as_stranger(self._session, said / 1000)
+                return
+            self._responder.response_bytes(_SOLD_OUT.status, _SOLD_OUT.headers, _SOLD_OUT.body)
+            seconds = time.monotonic() - self._started
+            self._route.plane.telemetry.claim(self._entry.campaign.slug, _SOLD_OUT.outcome, seconds)
+        except Exception as error:  # noqa: BLE001 -- as above, for the others of its batch
+            self._asking().respond(problem(failure(error, "claims")))
+
+    def _asking(self) -> _Asking:
+        """The same request where it goes the usual way."""
+        return _Asking(self._route, self._scope, self._headers, self._responder, self._entry)

@@ -29,6 +29,7 @@ from ..services.limits import Limits
 from ..services.publishing import iso
 from ..services.queued import QueuedDesk
 from ..services.sessions import Session
+from ..services.strangers import StrangerDesk
 from .answers import OF_CAMPAIGN, failure, too_many
 
 KEY_CHARS_MAX = 255
@@ -94,9 +95,11 @@ class ClaimForm:
         telemetry: Telemetry,
         key: bytes,
         queued: QueuedDesk | None = None,
+        strangers: StrangerDesk | None = None,
     ) -> None:
-        """`queued` is the desk of queued campaigns, where requests can wait."""
+        """`queued` is the desk of queued campaigns, where requests can wait; `strangers` comes with a shared gate."""
         self._queued = queued
+        self.strangers = strangers
         self._limits = limits
         self._telemetry = telemetry
         self._asked = 0
@@ -123,7 +126,7 @@ class ClaimForm:
     def ask(self, entry: Entry, session: Session, key: str | None, body: ClaimBody) -> Told | ToCome:
         """The decision where it can be made at once, else one to come."""
         waiting: float | Pending[float] = 0.0
-        if entry.campaign.limits is not None:
+        if entry.limited:
             device = (body.signals or {}).get("device")
             # Any other name would be counted as a pool of its own.
             pool = body.pool if body.pool in entry.pool_ids else None

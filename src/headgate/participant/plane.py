@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from ..domain.outcome import NO_SESSION, OVERLOADED, STORE_UNAVAILABLE, UNKNOWN_CAMPAIGN, Refusal
 from ..http.address import ClientAddress
@@ -82,7 +81,11 @@ class Plane:
         """Count a request against the limit per address; the seconds to wait, 0 where it may go on."""
         if not self.limits.of_addresses:
             return 0.0
-        return self.limits.address(self.addresses.of(scope.client, partial(headers.get_all, "x-forwarded-for")))
+        return self.limits.address(self.address_of(scope, headers))
+
+    def address_of(self, scope: Scope, headers: RequestHeaders) -> str:
+        """Whose limit a request is counted against."""
+        return self.addresses.of(scope.client, headers.get_all)
 
     def entry(self, slug: str) -> Entry:
         """Raises Refused."""

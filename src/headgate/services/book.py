@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from ..domain.campaign import Campaign, Control, Mode
+from ..domain.campaign import Campaign, CampaignLimits, Control, Mode
 from ..ports.clock import Clock
 from ..ports.gate import Gate
 from ..ports.ledger import PoolStock
@@ -28,6 +28,8 @@ class Entry:
         self.campaign = campaign
         self.shard = shard
         self.queued = queues and campaign.mode is Mode.QUEUED
+        self.limited = campaign.limits not in (None, CampaignLimits())
+        """Whether anything is counted besides addresses."""
         self.pool_ids = {pool.code: pool.id for pool in campaign.pools}
         self.pool_codes = {pool.id: pool.code for pool in campaign.pools} if self.queued else {}
         self.publication = Publication(campaign, board)
@@ -41,6 +43,15 @@ class Entry:
             self._active
             and campaign.opens_at_ms <= now_ms < campaign.closes_at_ms
             and not self._board.sold_out(campaign.id)
+        )
+
+    def has_nothing_left(self, now_ms: int) -> bool:
+        """Whether the phase is `sold_out`."""
+        campaign = self.campaign
+        return (
+            self._active
+            and campaign.opens_at_ms <= now_ms < campaign.closes_at_ms
+            and self._board.sold_out(campaign.id)
         )
 
     def scheduled(self, now_ms: int) -> bool:

@@ -27,16 +27,36 @@ AWAY_S = 1.0
 _log = structlog.get_logger("headgate.gate")
 
 
+class Rest:
+    """A gate that failed is left alone for AWAY_S; the first failure of a row is logged."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        """`clock_s` never steps (seconds)."""
+        self._clock_s = clock_s
+        self._until_s = 0.0
+        self._away = False
+
+    def resting(self) -> bool:
+        return self._clock_s() < self._until_s
+
+    def begin(self, error: GateAway) -> None:
+        if not self._away:
+            _log.error("gate_away", error=str(error), action="asking the ledger instead")
+        self._away = True
+        self._until_s = self._clock_s() + AWAY_S
+
+    def over(self) -> None:
+        """It has answered."""
+        self._away = False
+
+
 class GatedClaims:
     """See `headgate.ports.ledger.DecidingLedger`."""
 
-    def __init__(self, ledger: ClaimLedger, gate: SharedGate, clock_s: Callable[[], float]) -> None:
-        """`clock_s` never steps (seconds)."""
+    def __init__(self, ledger: ClaimLedger, gate: SharedGate, rest: Rest) -> None:
         self._ledger = ledger
         self._gate = gate
-        self._clock_s = clock_s
-        self._away_until_s = 0.0
-        self._away = False
+        self._rest = rest
         # Pools that were empty when the ledger last spoke of them; a belief, which only says whom to ask about.
         self._empty: set[int] = set()
 
@@ -79,7 +99,7 @@ class GatedClaims:
         for index, request in enumerate(batch):
             if request.pool_id in self._empty:
                 doubtful.setdefault(request.campaign_id, []).append(index)
-        if not doubtful or self._clock_s() < self._away_until_s:
+        if not doubtful or self._rest.resting():
             return set()
         strangers: list[tuple[int, int]] = []
         try:
@@ -88,9 +108,9 @@ class GatedClaims:
                 strangers += [
                     (index, seen.up_to) for index, known in zip(indexes, seen.known, strict=True) if not known
                 ]
-            self._away = False
+            self._rest.over()
         except GateAway as error:
-            self._leave_alone(error)
+            self._rest.begin(error)
             return set()
         if not strangers:
             return set()
@@ -100,9 +120,3 @@ class GatedClaims:
         return {
             index for index, up_to in strangers if up_to == last_seq and remaining.get(batch[index].pool_id, 1) == 0
         }
-
-    def _leave_alone(self, error: GateAway) -> None:
-        if not self._away:
-            _log.error("gate_away", error=str(error), action="asking the ledger instead")
-        self._away = True
-        self._away_until_s = self._clock_s() + AWAY_S

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ..domain.claim import ClaimRequest
 from ..ports.ledger import Cancelled, DecidingLedger, Settled
+from ..ports.strangers import Strangers, Turned, TurnsAway
 
 Job = Callable[[], Any]
 Done = Callable[[Any], None]
@@ -68,3 +69,14 @@ class RunnerWriter:
 
     def cancel(self, campaign_id: int, person: bytes, claim_id: str, done: Cancelled) -> None:
         self._runner.run(partial(self._ledger.cancel, campaign_id, person, claim_id), done)
+
+
+class RunnerDoorkeeper:
+    """A doorkeeper that is asked through a runner; see `headgate.ports.strangers.StrangerWriter`."""
+
+    def __init__(self, doorkeeper: TurnsAway, runner: Runner) -> None:
+        self._doorkeeper = doorkeeper
+        self._runner = runner
+
+    def turn_away(self, strangers: Strangers, done: Callable[[Turned | Exception], None]) -> None:
+        self._runner.run(partial(self._doorkeeper.turn_away, strangers), done)

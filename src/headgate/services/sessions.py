@@ -68,8 +68,8 @@ class Sessions:
             raw = binascii.a2b_base64(token, strict_mode=True)
         except (binascii.Error, ValueError):
             return None
-        body = raw[:-_TAG_BYTES]
-        if len(body) != _BODY.size or not compare_digest(self._tag(body), raw[-_TAG_BYTES:]):
+        body = raw[: _BODY.size]
+        if not compare_digest(self._tag(body), raw[_BODY.size :]):
             return None
         version, flags, person, _, expires = _BODY.unpack(body)
         if version != _VERSION or expires * 1000 <= now_ms:

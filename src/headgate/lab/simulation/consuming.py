@@ -124,7 +124,7 @@ class ConsumerProcess:
         self._consumer = world.parts.make_consumer(
             world.campaigns,
             claims,
-            _TroubledLedger(world, behind_gate(world, claims), self._connection),
+            _TroubledLedger(world, behind_gate(world, claims)[0], self._connection),
             _SlowToSettle(world, world.queue.consumer(self._name)),
             Silence(),
             world.authority,

@@ -15,13 +15,14 @@ from ...ports.replicas import Sources
 from ...services.book import Ledgers
 from ...services.claiming import ClaimDesk
 from ...services.consuming import Consumer
-from ...services.gated import GatedClaims
+from ...services.gated import GatedClaims, Rest
 from ...services.relaying import Relay
 from ...services.shared_looks import SharedSources
+from ...services.strangers import Doorkeeper
 from .judge import Judge
 from .looks import SimulatedStore
 from .queue import SimulatedQueue
-from .scenario import Scenario, SeededEntropy, SimulatedClock
+from .scenario import NoLimiter, Scenario, SeededEntropy, SimulatedClock
 from .shared_gate import SimulatedGate
 
 
@@ -32,6 +33,7 @@ class Parts(NamedTuple):
     make_desk: Callable[..., ClaimDesk] = ClaimDesk
     make_claims: Callable[..., SqliteClaims] = SqliteClaims
     make_gated: Callable[..., DecidingLedger] = GatedClaims
+    make_doorkeeper: Callable[..., Doorkeeper] = Doorkeeper
     make_shared: Callable[..., Sources[Ledgers]] = SharedSources
     make_relay: Callable[..., Relay] = Relay
     make_consumer: Callable[..., Consumer] = Consumer
@@ -58,8 +60,9 @@ class Surroundings(Protocol):
     def pick_fault(self) -> str | None: ...
 
 
-def behind_gate(world: Surroundings, claims: SqliteClaims) -> DecidingLedger:
+def behind_gate(world: Surroundings, claims: SqliteClaims) -> tuple[DecidingLedger, Doorkeeper | None]:
     """As nodes on a server's ledger ask it, in the runs that have a shared gate."""
     if not world.scenario.shared_gate:
-        return claims
-    return world.parts.make_gated(claims, world.shared_gate, world.loop.time)
+        return claims, None
+    gate, rest = world.shared_gate, Rest(world.loop.time)
+    return world.parts.make_gated(claims, gate, rest), world.parts.make_doorkeeper(claims, gate, NoLimiter(), rest)

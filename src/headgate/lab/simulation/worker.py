@@ -13,11 +13,12 @@ from ...participant.reader import Reader
 from ...ports.ledger import LedgerBroken, LedgerError, LedgerInDoubt, LedgerUnavailable
 from ...ports.replicas import Sources
 from ...services.book import REFRESH_S, CampaignBook, Ledgers, News, Refresher
-from ...services.ledger_thread import RunnerWriter
+from ...services.ledger_thread import RunnerDoorkeeper, RunnerWriter
 from ...services.limits import Limits
 from ...services.primary_alone import PrimaryAlone
 from ...services.queued import QueuedDesk
 from ...services.stock import StockBoard
+from ...services.strangers import StrangerDesk
 from .consuming import FarQueue
 from .faults import FaultyConnection
 from .scenario import NoLimiter, Silence, SimulatedClock
@@ -105,9 +106,11 @@ class Worker:
         self._refresher = Refresher(sources, self.clock, exclusive=exclusive)
         self.book = CampaignBook(board, self.gate, queues=True)
         self.runner = SimulatedRunner(world, self)
+        ledger, doorkeeper = behind_gate(world, claims)
+        writer = RunnerWriter(ledger, self.runner)
         self.desk = world.parts.make_desk(
             world.loop,
-            RunnerWriter(behind_gate(world, claims), self.runner),
+            writer,
             self.gate,
             board,
             Silence(),
@@ -115,7 +118,12 @@ class Worker:
             self.kill,
         )
         self.queued = QueuedDesk(FarQueue(world), self.desk, self.clock)
-        self.form = ClaimForm(self.desk, self.gate, Limits(NoLimiter(), 0), Silence(), b"k" * 32, self.queued)
+        strangers = None
+        if doorkeeper is not None:
+            asked = RunnerDoorkeeper(doorkeeper, self.runner)
+            strangers = StrangerDesk(world.loop, asked, str.encode, 0, lambda _requests: None)
+        limits = Limits(NoLimiter(), 0)
+        self.form = ClaimForm(self.desk, self.gate, limits, Silence(), b"k" * 32, self.queued, strangers)
         self.reader = Reader(world.loop, claims, self.runner)
         self.alive = True
         self.book.take_all(self._refresher.look())

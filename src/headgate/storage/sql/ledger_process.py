@@ -17,13 +17,17 @@ from typing import Any, BinaryIO
 
 from ...domain.claim import ClaimRequest
 from ...ports.ledger import Cancelled, DecidingLedger, LedgerBroken, Settled
+from ...ports.strangers import Strangers, Turned, TurnsAway
 from .wire import (
     LENGTH,
+    Call,
     CancelCall,
     CancelReply,
     ConfirmCall,
     ConfirmReply,
     Reply,
+    StrangersCall,
+    StrangersReply,
     batch_result,
     cancel_reply,
     cancelled,
@@ -82,6 +86,10 @@ class ProcessWriter:
 
     def cancel(self, campaign_id: int, person: bytes, claim_id: str, done: Cancelled) -> None:
         self._send(frame(CancelCall(campaign_id, person, claim_id)), done)
+
+    def turn_away(self, strangers: Strangers, done: Callable[[Turned | Exception], None]) -> None:
+        """See `headgate.ports.strangers.StrangerWriter`; only for a process that has a doorkeeper."""
+        self._send(frame(StrangersCall(strangers)), done)
 
     def close(self) -> None:
         """Let the process finish what it has, then end it; nobody waits for its answers any more."""
@@ -171,16 +179,21 @@ def _result(reply: Reply) -> Any:
         return batch_result(reply)
     if isinstance(reply, CancelReply):
         return cancelled(reply)
+    if isinstance(reply, StrangersReply):
+        return Turned(reply.said, reply.uncounted)
     return raised(reply)
 
 
-def serve(connection: socket.socket, ledger: DecidingLedger) -> None:
-    """Answer calls in order until the worker closes its end, or storage has failed."""
+def serve(connection: socket.socket, ledger: DecidingLedger, doorkeeper: TurnsAway | None = None) -> None:
+    """Answer calls in order until the worker closes its end, or storage has failed.
+
+    Where there is no doorkeeper nobody sends strangers.
+    """
     with connection.makefile("rb") as calls:
         while header := _next(calls):
             call = decode_call(calls.read(LENGTH.unpack(header)[0]))
             try:
-                reply = _answer(ledger, call)
+                reply = _answer(ledger, doorkeeper, call)
             except LedgerBroken as error:
                 # Nothing is synced after a sync that failed, not even the batch that lies here already.
                 connection.sendall(frame(error_reply(error)))
@@ -198,7 +211,10 @@ def _next(calls: BinaryIO) -> bytes:
         return b""
 
 
-def _answer(ledger: DecidingLedger, call: ConfirmCall | CancelCall) -> Reply:
+def _answer(ledger: DecidingLedger, doorkeeper: TurnsAway | None, call: Call) -> Reply:
     if isinstance(call, ConfirmCall):
         return confirm_reply(ledger.confirm(call.batch, call.fresh))
+    if isinstance(call, StrangersCall):
+        assert doorkeeper is not None, "strangers come where there is a doorkeeper"
+        return StrangersReply(*doorkeeper.turn_away(call.strangers))
     return cancel_reply(*ledger.cancel(call.campaign_id, call.person, call.claim_id))

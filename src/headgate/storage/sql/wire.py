@@ -30,6 +30,7 @@ from ...ports.ledger import (
     LedgerUnusable,
     PoolStock,
 )
+from ...ports.strangers import Strangers
 
 LENGTH = struct.Struct("<I")
 
@@ -64,6 +65,10 @@ class CancelCall(msgspec.Struct, array_like=True, tag=1):
     claim_id: str
 
 
+class StrangersCall(msgspec.Struct, array_like=True, tag=2):
+    strangers: Strangers
+
+
 class ConfirmReply(msgspec.Struct, array_like=True, tag=0):
     """`decisions`: a claim, or the number of a refusal; `repeated`: positions of claims that existed before."""
 
@@ -77,13 +82,18 @@ class CancelReply(msgspec.Struct, array_like=True, tag=1):
     stock: list[PoolStock]
 
 
-class ErrorReply(msgspec.Struct, array_like=True, tag=2):
+class StrangersReply(msgspec.Struct, array_like=True, tag=2):
+    said: list[int]
+    uncounted: int
+
+
+class ErrorReply(msgspec.Struct, array_like=True, tag=3):
     kind: str
     message: str
 
 
-Call = ConfirmCall | CancelCall
-Reply = ConfirmReply | CancelReply | ErrorReply
+Call = ConfirmCall | CancelCall | StrangersCall
+Reply = ConfirmReply | CancelReply | StrangersReply | ErrorReply
 
 _encoder = msgspec.msgpack.Encoder()
 decode_call = msgspec.msgpack.Decoder(Call).decode
