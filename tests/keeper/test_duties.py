@@ -27,7 +27,7 @@ from headgate.storage.sql.engine import open_engine, upgrade
 from headgate.storage.sql.leases import SqlLeases
 from headgate.storage.sql.outbox import SqlOutbox
 from headgate.storage.sql.sqlite_claims import SqliteClaims
-from tests.fakes import NOON_MS, HandClock, SeededEntropy
+from tests.fakes import NOON_MS, HandClock, SeededEntropy, no_news
 
 HOUR_MS = 3_600_000
 SECOND_S = 1.0
@@ -288,7 +288,7 @@ def test_a_ledger_that_fails_is_tried_again(
     def fails(*_: object) -> None:
         raise error
 
-    with monkeypatch.context() as patched, capture_logs() as logs:
+    with monkeypatch.context() as patched, capture_logs([no_news]) as logs:
         patched.setattr(part, where, fails)
         for _ in range(3):
             keeper.turn()
@@ -313,7 +313,7 @@ def test_a_place_that_cannot_be_written_to_is_tried_again(house: House) -> None:
     obstacle = house.public / "state"
     obstacle.write_text("not a directory")
     keeper = house.keeper()
-    with capture_logs() as logs:
+    with capture_logs([no_news]) as logs:
         for _ in range(3):
             keeper.turn()
     assert [log["event"] for log in logs] == ["campaign_not_published"]
@@ -351,7 +351,7 @@ def test_a_campaign_that_cannot_be_shown_keeps_no_other_from_being_published(
         return known(campaign_id)
 
     keeper = house.keeper()
-    with monkeypatch.context() as patched, capture_logs() as logs:
+    with monkeypatch.context() as patched, capture_logs([no_news]) as logs:
         patched.setattr(house.campaigns, "campaign_by_id", strange)
         for _ in range(3):
             assert keeper.turn()
@@ -371,7 +371,7 @@ def test_a_lease_that_cannot_be_given_back_is_no_failure_of_the_end(
         raise LedgerUnavailable("busy")
 
     monkeypatch.setattr(house.leases, "release", fails)
-    with capture_logs() as logs:
+    with capture_logs([no_news]) as logs:
         keeper.stop()
     assert [log["event"] for log in logs] == ["lease_not_released"]
 
@@ -387,3 +387,19 @@ def test_a_closed_campaign_stays_closed_for_the_edge(house: House) -> None:
     house.clock.ms += LEASE_TTL_MS
     assert again.turn()
     assert (house.state()["phase"], house.flag()) == ("closed", "closed\n")
+
+
+def test_it_is_said_who_has_the_lease(house: House) -> None:
+    first, second = house.keeper("first"), house.keeper("second")
+    with capture_logs() as logs:
+        assert first.turn()
+        assert first.turn()
+        assert not second.turn()
+        house.clock.ms += LEASE_TTL_MS + 1
+        assert second.turn()
+        assert not first.turn()
+        assert not first.turn()
+    told = [(log["event"], log["holder"], log.get("epoch")) for log in logs]
+    assert told == [
+        ("keeper_took_over", "first", 1), ("keeper_took_over", "second", 2), ("keeper_lost_lease", "first", None),
+    ]  # fmt: skip

@@ -18,7 +18,7 @@ from headgate.services.relaying import Relay, Tenure
 from headgate.services.relays import KEPT_MS, PRUNED_MAX, Relays
 from headgate.storage.sql.engine import open_engine
 from headgate.storage.sql.outbox import SqlOutbox
-from tests.fakes import SeededEntropy
+from tests.fakes import SeededEntropy, no_news
 from tests.keeper import test_duties
 
 PATIENCE_S = 20.0
@@ -168,7 +168,7 @@ def test_what_is_old_is_forgotten_and_who_loses_by_it_is_said_once(house: House)
     house.clock.ms += 5
     house.sell(2)
     house.clock.ms += KEPT_MS - 5
-    with capture_logs() as logs:
+    with capture_logs([no_news]) as logs:
         keeper.turn()
         assert logs == [], "it is not older than a week"
         house.clock.ms += 1
@@ -219,7 +219,7 @@ def test_a_mistake_of_ours_is_logged_and_tried_again(house: House) -> None:
     running = house.relays(destination)
     house.keeper(relays=running).turn()
     house.sell(1)
-    with capture_logs() as logs:
+    with capture_logs([no_news]) as logs:
         running.start()
         until(lambda: len(destination.got) == 1)
     assert [log["event"] for log in logs] == ["relay_failed"]
@@ -230,7 +230,7 @@ def test_an_outbox_that_cannot_be_pruned_is_a_turn_that_failed(house: House, mon
         raise LedgerUnavailable("busy")
 
     keeper = house.keeper(relays=house.relays())
-    with monkeypatch.context() as patched, capture_logs() as logs:
+    with monkeypatch.context() as patched, capture_logs([no_news]) as logs:
         patched.setattr(house.outbox, "prune", fails)
         for _ in range(3):
             keeper.turn()

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from headgate.lab.simulation.shared_gate import SimulatedGate
 from headgate.ports.shared_gate import NOWHERE
 from headgate.services.following import GateFollower
-from tests.fakes import NOON_MS
+from tests.fakes import NOON_MS, no_news
 from tests.keeper.test_duties import HOUR_MS, House
 
 
@@ -39,7 +39,7 @@ def test_a_shared_gate_that_is_away_is_said_once_and_keeps_nothing_from_being_pu
     house.create()
     keeper = house.keeper(follower=GateFollower(house.claims, gate))
     gate.away = True
-    with capture_logs() as logs:
+    with capture_logs([no_news]) as logs:
         for _ in range(3):
             keeper.turn()
     assert [log["event"] for log in logs] == ["gate_not_followed"]

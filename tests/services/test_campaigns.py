@@ -194,6 +194,9 @@ def test_of_two_who_look_before_either_has_made_it_one_makes_it(fleet: Fleet) ->
                 both_looked.wait(30)
                 return placements.place(slug, ledger)
 
+            def placed(self) -> dict[str, int]:
+                return placements.placed()
+
         homes["main"] = homes["main"]._replace(placements=Waits())
         try:
             campaigns = Campaigns({name: partial(homes.__getitem__, name) for name in NAMES})
@@ -225,3 +228,15 @@ def test_one_ledger_under_two_names_and_one_slug_on_two_ledgers_are_errors(fleet
     fleet.engines["west"] = fleet.engines["main"]
     with pytest.raises(ValueError, match="'main' and 'west' are the same ledger"):
         fleet.campaigns().check_apart()
+
+
+def test_campaigns_on_a_ledger_that_is_not_named_are_known(fleet: Fleet) -> None:
+    campaigns = fleet.campaigns()
+    for slug, name in (("lamps", "east"), ("tents", "west"), ("masks", "main")):
+        campaigns.create(definition(slug), name, actor="test")
+    assert campaigns.elsewhere() == []
+    assert fleet.campaigns("main", "west").elsewhere() == ["lamps"]
+    assert fleet.campaigns("main").elsewhere() == ["lamps", "tents"]
+    fleet.away = {"west"}
+    with pytest.raises(LedgerUnavailable):
+        fleet.campaigns("main", "west").elsewhere()

@@ -32,6 +32,14 @@ def test_a_slug_belongs_to_the_ledger_that_was_named_first(house: House) -> None
     assert placements.place("other", 7) == 7
 
 
+def test_every_slug_that_was_given_is_told(house: House) -> None:
+    placements = SqlPlacements(house.engine)
+    assert placements.placed() == {}
+    placements.place("lamps", 7)
+    placements.place("tents", 2**62)
+    assert placements.placed() == {"lamps": 7, "tents": 2**62}
+
+
 def test_a_slug_that_has_a_campaign_is_given_to_nobody(house: House) -> None:
     with pytest.raises(SlugTaken, match="a campaign with the slug 'masks' exists already"):
         SqlPlacements(house.engine).place("masks", 7)

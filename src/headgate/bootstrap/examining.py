@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import URL, Engine
 
 from ..ports.ledger import LedgerSlow, LedgerUnavailable
-from ..settings import NoLedger, Settings
+from ..settings import NoLedger, Settings, SettingsError
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import exists, open_engine, server_of
 from ..storage.sql.integrity import check_file
@@ -59,9 +59,15 @@ def check_shards(settings: Settings) -> str:
     try:
         with open_campaigns(settings) as campaigns:
             check_apart(campaigns)
+            elsewhere = campaigns.elsewhere()
     except (NoLedger, LedgerUnavailable):
         return "not held against each other, because not all of them are there and answer"
-    return f"{len(settings.ledgers)} ledgers, each with campaigns of its own"
+    if elsewhere:
+        raise SettingsError(
+            f"{', '.join(elsewhere)}: made on a ledger that these settings do not name; name it as shards.NAME.url, as "
+            "the other nodes do"
+        )
+    return f"{len(settings.ledgers)}, with all campaigns that were made on them, each on one"
 
 
 def check_key(settings: Settings) -> str:

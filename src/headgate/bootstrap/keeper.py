@@ -9,6 +9,8 @@ import socket
 import threading
 from functools import partial
 
+import structlog
+
 from ..keeper.duties import TURN_S, Keeper
 from ..settings import Settings
 from ..storage.sql.campaigns import SqlCampaigns
@@ -31,6 +33,9 @@ def run_keeper(settings: Settings) -> None:
 
 
 def _keep(settings: Settings, shard: Shard, holder: str, stopping: threading.Event) -> None:
+    if settings.shards:
+        # This thread's lines say of which ledger they are.
+        structlog.contextvars.bind_contextvars(ledger=shard.name)
     place = shard.place
     engine = open_engine(place)
     leases = open_leases(engine, place)

@@ -149,9 +149,14 @@ def prepare_data(settings: Settings) -> None:
             if len(away) == len(shards):
                 raise
             _log.error("ledger_away", ledger=shard.name, error=str(error), action="serving the others")
-    if len(shards) > 1:
-        with open_campaigns(settings) as campaigns:
+    with open_campaigns(settings) as campaigns:
+        if len(shards) > 1:
             check_apart(campaigns)
+        with suppress(LedgerUnavailable):
+            elsewhere = campaigns.elsewhere()
+            if elsewhere:
+                action = "serving the others; name their ledger in shards"
+                _log.error("campaigns_elsewhere", campaigns=elsewhere, action=action)
 
 
 def _prepare(settings: Settings, place: Place) -> None:

@@ -48,7 +48,7 @@ def doctor(*, as_json: AsJson = False, common: Common = COMMON) -> None:
         stores[f"ledger{named}"] = partial(examining.check_ledger, shard)
         for number, place in enumerate(shard.replica_places, 1):
             stores[f"replica{named} {number}"] = partial(replicas.check_replica, shard, place)
-    if settings.shards:
+    if settings.shards or settings.ledger.url:
         stores["ledgers"] = partial(examining.check_shards, settings)
     for finding in examine(settings.data, listeners, stores, serving=serving):
         findings.append(finding)

@@ -80,12 +80,15 @@ class Keeper:
             asked_s = self._relays.now_s()
             held, self._lease = self._lease, self._leases.acquire(LEASE, self._holder, LEASE_TTL_MS)
             if self._lease is None:
+                if held is not None:
+                    _log.warning("keeper_lost_lease", holder=self._holder)
                 self._relays.let_go()
                 self._written.clear()
                 return False
             # By a clock of this process, so that it ends although nobody comes here any more.
             self._relays.hold(asked_s + LEASE_TTL_MS / 1000)
             if held is None:
+                _log.info("keeper_took_over", holder=self._holder, epoch=self._lease.epoch)
                 for directory in (self._state_dir, self._flag_dir):
                     files.remove_left_over(directory, self._clock.now_ms())
             self._publish()

@@ -18,3 +18,7 @@ class Placements(Protocol):
         place.  Raises SlugTaken where the first ledger has such a campaign already.
         """
         ...
+
+    def placed(self) -> dict[str, int]:
+        """The id of the ledger that each slug was given to."""
+        ...

@@ -146,6 +146,15 @@ class Campaigns:
                     "which one is meant; serve one of the two by itself"
                 )
 
+    def elsewhere(self) -> list[str]:
+        """Slugs that were given to a ledger that has none of these names, so that nobody here knows their campaigns.
+
+        Raises LedgerError, NoLedger where any ledger is away: it may be the one.
+        """
+        homes = [self._home(name) for name in self._homes]
+        known = {home.id for home in homes}
+        return sorted(slug for slug, ledger_id in homes[0].placements.placed().items() if ledger_id not in known)
+
     def _home(self, name: str) -> Home:
         home = self._opened.get(name)
         if home is None:

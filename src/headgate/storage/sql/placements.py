@@ -11,6 +11,7 @@ from .schema import campaign, placement
 
 class SqlPlacements:
     def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
         self._writing = writing(engine)
 
     def place(self, slug: str, ledger_id: int) -> int:
@@ -23,6 +24,11 @@ class SqlPlacements:
                 return known
             connection.execute(sa.insert(placement).values(slug=slug, ledger_id=ledger_id))
             return ledger_id
+
+    def placed(self) -> dict[str, int]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(placement.c.slug, placement.c.ledger_id))
+            return {row.slug: int(row.ledger_id) for row in rows}
 
 
 def placed_on(connection: sa.Connection, slug: str) -> int | None:

@@ -174,6 +174,17 @@ def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engin
             _dialect: sa.Dialect, _record: Any, positional: Sequence[Any], named: dict[str, Any]
         ) -> BoundedConnection:
             return BoundedConnection.connect(*positional, **named)
+    else:
+
+        @sa.event.listens_for(engine, "do_connect")
+        def _connect_mysql(dialect: sa.Dialect, _record: Any, positional: Sequence[Any], named: dict[str, Any]) -> Any:
+            try:
+                return dialect.connect(*positional, **named)
+            except TypeError as error:
+                # PyMySQL takes options as a function takes arguments.
+                raise LedgerUnavailable(
+                    f"the ledger {shown(url)} cannot be reached: {error}; look at the options in its URL"
+                ) from error
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
