@@ -165,26 +165,7 @@ def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engin
     )
     watch(engine, shown(url))
 
-    if url.get_backend_name() == "postgresql":
-        # Its driver takes a tenth of a second to import, and other ledgers do without it.
-        from .bounded import BoundedConnection  # noqa: PLC0415 -- see above
-
-        @sa.event.listens_for(engine, "do_connect")
-        def _connect(
-            _dialect: sa.Dialect, _record: Any, positional: Sequence[Any], named: dict[str, Any]
-        ) -> BoundedConnection:
-            return BoundedConnection.connect(*positional, **named)
-    else:
-
-        @sa.event.listens_for(engine, "do_connect")
-        def _connect_mysql(dialect: sa.Dialect, _record: Any, positional: Sequence[Any], named: dict[str, Any]) -> Any:
-            try:
-                return dialect.connect(*positional, **named)
-            except TypeError as error:
-                # PyMySQL takes options as a function takes arguments.
-                raise LedgerUnavailable(
-                    f"the ledger {shown(url)} cannot be reached: {error}; look at the options in its URL"
-                ) from error
+    _connect_in_our_way(engine)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -209,6 +190,30 @@ def open_server_engine(url: sa.URL, *, steady: bool, **options: Any) -> sa.Engin
             raise server_meaning(error.orig, url, committing=committing) from context.original_exception
 
     return engine
+
+
+def _connect_in_our_way(engine: sa.Engine) -> None:
+    url = engine.url
+    if url.get_backend_name() == "postgresql":
+        # Its driver takes a tenth of a second to import, and other ledgers do without it.
+        from .bounded import BoundedConnection  # noqa: PLC0415 -- see above
+
+        @sa.event.listens_for(engine, "do_connect")
+        def _connect(
+            _dialect: sa.Dialect, _record: Any, positional: Sequence[Any], named: dict[str, Any]
+        ) -> BoundedConnection:
+            return BoundedConnection.connect(*positional, **named)
+    else:
+
+        @sa.event.listens_for(engine, "do_connect")
+        def _connect_mysql(dialect: sa.Dialect, _record: Any, positional: Sequence[Any], named: dict[str, Any]) -> Any:
+            try:
+                return dialect.connect(*positional, **named)
+            except TypeError as error:
+                # PyMySQL takes options as a function takes arguments.
+                raise LedgerUnavailable(
+                    f"the ledger {shown(url)} cannot be reached: {error}; look at the options in its URL"
+                ) from error
 
 
 def lock_writers(connection: sa.Connection) -> None:
