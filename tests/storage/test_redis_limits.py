@@ -18,7 +18,7 @@ from headgate.ports.limiter import ADDRESSES, WINDOW_S, Limit
 from headgate.ports.pending import Pending
 from headgate.storage.redis.address import GateAddress, parse
 from headgate.storage.redis.client import connect
-from headgate.storage.redis.limiter import Counters, RedisCounts, RedisLimiter
+from headgate.storage.redis.limiter import CounterKeys, RedisCounts, RedisLimiter
 from tests.servers import Server, free_port, valkey, valkey_cluster
 from tests.storage.test_servers import Cut
 
@@ -77,7 +77,7 @@ def counts(server: Server) -> list[int]:
 @pytest.mark.parametrize("gate", ["valkey", "cluster"])
 def test_a_doorkeeper_counts_on_where_the_others_have_counted(gate: str, gate_of: Callable[[str], GateAddress]) -> None:
     address = gate_of(gate)
-    counters, doorkeeper = Counters(address, KEY), RedisCounts(address)
+    counters, doorkeeper = CounterKeys(address, KEY), RedisCounts(address)
     names = [f"192.0.2.{number}" for number in range(40)]
     node = Node(address)
     assert [node.ask(3, name) for name in names] == [0] * len(names)

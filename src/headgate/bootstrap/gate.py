@@ -70,10 +70,10 @@ def open_strangers(
     address = gate_address(settings)
     if address is None:
         return None
-    from ..storage.redis.limiter import Counters  # noqa: PLC0415 -- see above
+    from ..storage.redis.limiter import CounterKeys  # noqa: PLC0415 -- see above
 
     per_minute = settings.limits.per_ip_per_minute
-    return StrangerDesk(loop, writer, Counters(address, key).of_address, per_minute, uncounted)
+    return StrangerDesk(loop, writer, CounterKeys(address, key).of_address, per_minute, uncounted)
 
 
 def behind_gate(claims: ClaimLedger, place: URL, gate_url: str) -> tuple[DecidingLedger, Doorkeeper]:

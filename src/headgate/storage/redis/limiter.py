@@ -29,7 +29,7 @@ Asked = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 """(keys, arguments) of one request"""
 
 
-class Counters:
+class CounterKeys:
     """The keys under which requests are counted."""
 
     def __init__(self, address: GateAddress, key: bytes) -> None:
@@ -63,9 +63,9 @@ class RedisLimiter:
         key: bytes,
         uncounted: Callable[[int], None],
     ) -> None:
-        """`key` is that of `Counters`; `uncounted` is told how many were let through."""
+        """`key` is that of `CounterKeys`; `uncounted` is told how many were let through."""
         self._lanes: Lanes[Asked, float] = Lanes(loop, address, _count, self._let_through, "limits_not_counted")
-        self._counters = Counters(address, key)
+        self._counters = CounterKeys(address, key)
         self._uncounted = uncounted
         # As they are sent, for the reason that is given above.
         self._asked_of = lru_cache(maxsize=ASKED_KEPT)(self._asked)
