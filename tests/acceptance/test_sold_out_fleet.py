@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from functools import partial
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +125,37 @@ def test_a_body_that_was_not_read_hurts_no_request_behind_it(fleet: Fleet) -> No
         assert wire.send(build("GET", f"/api/v1/campaigns/{SLUG}"), method="GET").status == 200
 
 
-def test_the_limit_of_an_address_is_exact_over_nodes(fleet: Fleet) -> None:
+@pytest.mark.parametrize("first", [0, 5_000])
+def test_a_body_that_comes_later_hurts_no_request_behind_it(fleet: Fleet, first: int) -> None:
+    """It is answered before the body is there, and the connection goes on when it has come."""
+    body = b"x" * 9_000
+    headers = [*bearer(fleet.person()).items(), ("Content-Type", "application/json"), ("Content-Length", "9000")]
+    request = build("POST", claims_path(SLUG), headers=headers) + body[:first]
+    with socket.create_connection(("127.0.0.1", fleet.nodes[0].port), timeout=10) as connection:
+        for _ in range(20):
+            connection.sendall(request)
+            assert answer_on(connection).status == 409
+            connection.sendall(body[first:])
+            connection.sendall(build("GET", f"/api/v1/campaigns/{SLUG}"))
+            assert answer_on(connection).status == 200
+
+
+def answer_on(connection: socket.socket) -> HTTPResponse:
+    answer = HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    assert not answer.will_close
+    return answer
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_the_limit_of_an_address_is_exact_over_nodes(fleet: Fleet, idle: bool) -> None:
+    """Also where the gate's server has closed the connections that nobody used."""
     token = fleet.person()
-    nodes = [Api(node.url, source="127.0.2.2") for node in fleet.nodes]
+    source = "127.0.2.3" if idle else "127.0.2.2"
+    nodes = [Api(node.url, source=source) for node in fleet.nodes]
+    if idle:
+        fleet.gate.client_kill_filter(_type="normal", skipme=True)
     statuses = [nodes[number % 2].claim(SLUG, token).status_code for number in range(LIMIT + 20)]
     assert statuses == [409] * LIMIT + [429] * 20
     answer = nodes[0].claim(SLUG, token)

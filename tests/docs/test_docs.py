@@ -186,7 +186,8 @@ def test_metrics() -> None:
 
 
 LOGGED = re.compile(
-    r'_log\.(?:info|warning|error|exception)\(\s*"(\w+)"|_say_once\("(\w+)"|Lanes\(.*?"(\w+)"\s*\)', re.DOTALL
+    r'_log\.(?:info|warning|error|exception)\(\s*"(\w+)"|_say_once\("(\w+)"|Lanes\(.*?"(\w+)"\s*\)|Rest\(\w+, "(\w+)"',
+    re.DOTALL,
 )
 
 

@@ -12,10 +12,10 @@ import structlog.testing
 from headgate.domain.campaign import Control
 from headgate.lab.simulation.shared_gate import SimulatedGate
 from headgate.ports.gate import GateAway
-from headgate.ports.ledger import LedgerUnavailable
-from headgate.ports.strangers import LET_IN, TURNED_AWAY, Strangers, Turned
+from headgate.ports.ledger import LedgerDamaged, LedgerUnavailable
+from headgate.ports.strangers import LET_IN, TURNED_AWAY, UNANSWERED, UNCOUNTED, Strangers, Turned
 from headgate.services.following import GateFollower
-from headgate.services.gated import AWAY_S, Rest
+from headgate.services.gated import AWAY_S, gate_rest
 from headgate.services.strangers import Doorkeeper
 from tests.storage.house import House, claim_of
 
@@ -47,7 +47,8 @@ class Door:
         self.now_s = 100.0
         self.gate = SimulatedGate()
         self.counts = Told()
-        self.doorkeeper = Doorkeeper(self.house.claims, self.gate, self.counts, Rest(lambda: self.now_s))
+        clock_s = lambda: self.now_s  # noqa: E731 -- twice
+        self.doorkeeper = Doorkeeper(self.house.claims, self.gate, self.counts, gate_rest(clock_s), clock_s)
         self._follower = GateFollower(self.house.claims, self.gate)
         for person in HOLDERS:
             claim_of(self.house.ask(self.house.request(person, "a" if person <= 2 else "b"))[0])
@@ -130,25 +131,72 @@ def test_each_address_is_counted_and_who_has_to_wait_hears_nothing_else(door: Do
     assert door.counts.asked == [([b"0", b"7000", b"0", b"9"], PER_MINUTE)]
 
 
-@pytest.mark.parametrize("what", ["gate", "counts"])
-def test_a_gate_that_is_away_lets_everybody_in_says_so_and_is_left_alone(door: Door, what: str) -> None:
-    part = door.gate if what == "gate" else door.counts
-    part.away = True
+def test_a_gate_that_cannot_be_asked_lets_everybody_in_but_those_who_have_to_wait(door: Door) -> None:
+    door.gate.away = True
     with structlog.testing.capture_logs() as logs:
-        assert door.ask(50, 1, waits_ms=(0, 5)) == Turned([LET_IN] * 2, 2)
-        door.counts.asked.clear()
-        part.away = False
-        assert door.ask(50, waits_ms=(0,)) == Turned([LET_IN], 1)
-        assert door.counts.asked == []
+        assert door.ask(50, 1, 51, waits_ms=(0, 0, 9)) == Turned([LET_IN, LET_IN, 9], 0)
+        door.gate.away = False
+        assert door.ask(50, 51, waits_ms=(0, 9)) == Turned([LET_IN, 9], 0), (
+            "it is left alone for a moment, and counts go on"
+        )
     assert [log["event"] for log in logs] == ["gate_away"]
     door.now_s += AWAY_S
     assert door.ask(50, waits_ms=(0,)) == Turned([TURNED_AWAY], 0)
 
 
-def test_a_ledger_that_cannot_be_asked_is_no_answer(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_could_not_be_counted_is_let_in_and_those_behind_them_are_counted_elsewhere(door: Door) -> None:
+    """Whether the first ones were counted nobody knows; for the others nothing was sent."""
+    door.counts.away = True
+    with structlog.testing.capture_logs() as logs:
+        assert door.ask(50, 1, waits_ms=(0, 5)) == Turned([LET_IN] * 2, 2)
+        door.counts.away = False
+        assert door.ask(50, 1, waits_ms=(0, 0)) == Turned([UNCOUNTED] * 2, 0)
+        assert door.said(50, 1) == [TURNED_AWAY, LET_IN], "where nothing is counted the gate is read as before"
+    assert (door.counts.asked, [log["event"] for log in logs]) == ([], ["limits_not_counted"])
+    door.now_s += AWAY_S
+    assert door.ask(50, waits_ms=(0,)) == Turned([TURNED_AWAY], 0)
+
+
+def test_a_ledger_that_cannot_be_asked_is_left_alone_and_the_limits_hold(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
     def away(_pool_ids: object) -> object:
+        nonlocal asked
+        asked += 1
         raise LedgerUnavailable("injected")
 
-    monkeypatch.setattr(door.house.claims, "pulse", away)
-    with pytest.raises(LedgerUnavailable):
+    with monkeypatch.context() as patched, structlog.testing.capture_logs() as logs:
+        patched.setattr(door.house.claims, "pulse", away)
+        for _ in range(3):
+            assert door.ask(50, 51, 1, waits_ms=(0, 9, 0)) == Turned([UNANSWERED, 9, UNANSWERED], 0)
+        assert asked == 1, "each question to one that hangs would keep claims waiting once more"
+        door.now_s += AWAY_S
+        assert door.said(50) == [UNANSWERED]
+    assert (asked, [log["event"] for log in logs]) == (2, ["strangers_not_looked_up"])
+    door.now_s += AWAY_S
+    assert door.said(50, 1) == [TURNED_AWAY, LET_IN]
+
+
+def test_a_ledger_that_is_damaged_is_no_answer(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_pool_ids: object) -> object:
+        raise LedgerDamaged("injected")
+
+    monkeypatch.setattr(door.house.claims, "pulse", damaged)
+    with pytest.raises(LedgerDamaged):
         door.said(50)
+
+
+@pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+def test_a_connection_that_was_closed_meanwhile_is_opened_again(door: Door) -> None:
+    assert door.said(50) == [TURNED_AWAY]
+    with door.house.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        while connection.exec_driver_sql(gone).scalar_one():
+            pass
+    assert door.said(50, 1) == [TURNED_AWAY, LET_IN]

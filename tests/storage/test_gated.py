@@ -15,7 +15,7 @@ from headgate.domain.outcome import SOLD_OUT, Refusal
 from headgate.lab.simulation.shared_gate import SimulatedGate
 from headgate.ports.ledger import BatchResult, ClaimLedger
 from headgate.services.following import PAGE, GateFollower
-from headgate.services.gated import AWAY_S, GatedClaims, Rest
+from headgate.services.gated import AWAY_S, GatedClaims, gate_rest
 from tests.storage.house import House, claim_of
 
 
@@ -47,7 +47,7 @@ class Gated:
         self.now_s = 100.0
         self.gate = SimulatedGate()
         self.ledger = Watched(self.house.claims)
-        self.claims = GatedClaims(self.ledger, self.gate, Rest(lambda: self.now_s))  # type: ignore[arg-type]  # as a ledger
+        self.claims = GatedClaims(self.ledger, self.gate, gate_rest(lambda: self.now_s))  # type: ignore[arg-type]  # as a ledger
         self._follower = GateFollower(self.house.claims, self.gate)
         self.held = self.ask(1, 2)
         assert self.ask(3) == [SOLD_OUT], "from here on the pool is believed to be empty"

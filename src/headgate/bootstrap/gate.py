@@ -23,7 +23,7 @@ from ..ports.replicas import Sources
 from ..ports.shared_gate import SharedGate
 from ..services.book import Ledgers
 from ..services.following import GateFollower
-from ..services.gated import GatedClaims, Rest
+from ..services.gated import GatedClaims, gate_rest
 from ..services.shared_looks import SharedSources
 from ..services.strangers import Doorkeeper, StrangerDesk
 from ..settings import MEMORY_GATE, Settings, SettingsError
@@ -80,9 +80,9 @@ def behind_gate(claims: ClaimLedger, place: URL, gate_url: str) -> tuple[Decidin
     """The ledger at `place`, asked through the gate that its nodes share, and who turns strangers away from it."""
     from ..storage.redis.limiter import RedisCounts  # noqa: PLC0415 -- see above
 
-    address, rest = parse(gate_url), Rest(time.monotonic)
+    address, rest = parse(gate_url), gate_rest(time.monotonic)
     gate = _open_gate(address, place)
-    return GatedClaims(claims, gate, rest), Doorkeeper(claims, gate, RedisCounts(address), rest)
+    return GatedClaims(claims, gate, rest), Doorkeeper(claims, gate, RedisCounts(address), rest, time.monotonic)
 
 
 def open_queue(settings: Settings, loop: asyncio.AbstractEventLoop, place: Place) -> ClaimQueue | None:

@@ -38,6 +38,8 @@ class Arriving(Protocol):
 
     def cancel(self) -> bool: ...
 
+    def done(self) -> bool: ...
+
 
 class Responder(Protocol):
     """What the server hands over (RSGI protocol): a call gives the whole body, iterating gives parts."""
@@ -60,6 +62,8 @@ class Bodies:
 
     def __init__(self) -> None:
         self.waiting: dict[Arriving, float] = {}
+        # Bodies that nobody waits for, and since when they are read.
+        self._begun: dict[Arriving, float] = {}
         # One for all: nothing that happens when a body has come reads a context of its own.
         self._context = copy_context()
 
@@ -88,9 +92,30 @@ class Bodies:
             if len(parts) > BODY_MAX_BYTES:
                 return TOO_LARGE
 
-    def expect(self, responder: Responder, arrival: Callable[[Arriving], object]) -> None:
-        """Begin to read the body; `arrival` is called on the event loop and has to ask `taken` what came."""
+    def begin(self, responder: Responder) -> Arriving:
+        """Begin to read the body of a request that will most likely be answered without it.
+
+        The server goes on with the next request of the connection where this one's body has come, and closes the
+        connection where it was left lying there.
+        """
         arriving = responder()
+        self._begun[arriving] = time.monotonic()
+        return arriving
+
+    def leave(self, begun: Arriving) -> None:
+        """The request has been answered without it."""
+        if begun.done():
+            # Nothing of it is kept; what is still coming is looked at now and then.
+            del self._begun[begun]
+
+    def expect(
+        self, responder: Responder, arrival: Callable[[Arriving], object], begun: Arriving | None = None
+    ) -> None:
+        """Begin to read the body, if that has not `begun`; `arrival` is called on the event loop and has to ask `taken`
+        what came.
+        """
+        arriving = responder() if begun is None else begun
+        self._begun.pop(arriving, None)
         self.waiting[arriving] = time.monotonic()
         arriving.add_done_callback(arrival, context=self._context)
 
@@ -121,6 +146,11 @@ class Bodies:
         for arriving, since in list(self.waiting.items()):
             if now_s - since > BODY_S:
                 arriving.cancel()
+        for arriving, since in list(self._begun.items()):
+            if now_s - since > BODY_S:
+                arriving.cancel()
+            if arriving.done():
+                del self._begun[arriving]
 
 
 def media_type(content_type: str | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from ..domain.claim import QUEUED, Granted
-from ..domain.outcome import NO_SESSION, OVERLOADED, SOLD_OUT, Refusal
+from ..domain.outcome import NO_SESSION, OVERLOADED, SOLD_OUT, STORE_UNAVAILABLE, Refusal
 from ..http.bearer import bearer_token
 from ..http.bodies import BODY_MAX_BYTES, Arriving
 from ..http.cookies import session_cookie
@@ -18,7 +18,7 @@ from ..http.intake import Arrival
 from ..http.problem import Answer, problem
 from ..http.safety import cross_site
 from ..ports.pending import Pending
-from ..ports.strangers import TURNED_AWAY
+from ..ports.strangers import TURNED_AWAY, UNANSWERED, UNCOUNTED
 from ..services.book import Entry
 from ..services.sessions import Session
 from ..services.strangers import StrangerDesk
@@ -41,6 +41,7 @@ from .protocol import RequestHeaders, Responder, Scope
 _OVERLOADED = problem(OVERLOADED)
 _NO_SESSION = problem(NO_SESSION)
 _SOLD_OUT = problem(SOLD_OUT)
+_STORE_UNAVAILABLE = problem(STORE_UNAVAILABLE)
 _PENDING = Answer(202, PERSONAL, b'{"outcome":"pending"}', "pending")
 
 
@@ -65,7 +66,7 @@ class ClaimRoute:
         strangers = shard.form.strangers
         if strangers is not None and strangers.receives(entry, now_ms):
             return _Knocking(self, scope, headers, responder, entry, shard, strangers, now_ms)
-        asking = _Asking(self, scope, headers, responder, entry)
+        asking = _Asking(self, scope, headers, responder, entry, time.monotonic())
         # Whoever will most likely be refused by what is looked at first need not be waited for.
         asking.reads_body = shard.progress < shard.permits and shard.form.needs_body(entry, now_ms)
         return asking
@@ -73,7 +74,7 @@ class ClaimRoute:
     async def __call__(self, scope: Scope, responder: Responder, entry: Entry) -> None:
         """Any claim, also one whose body comes in parts or is too large."""
         headers = scope.headers
-        asking = _Asking(self, scope, headers, responder, entry)
+        asking = _Asking(self, scope, headers, responder, entry, time.monotonic())
         try:
             waiting = self.plane.count_address(scope, headers)
             wait_s = await waiting if isinstance(waiting, Pending) else waiting
@@ -139,12 +140,32 @@ class ClaimRoute:
 class _Asking(Arrival):
     """One claim on its way from its request to its answer."""
 
-    __slots__ = ("_counted", "_entry", "_headers", "_responder", "_route", "_scope", "_session", "_started", "shard")
+    __slots__ = (
+        "_body",
+        "_counted",
+        "_entry",
+        "_headers",
+        "_responder",
+        "_route",
+        "_scope",
+        "_session",
+        "_started",
+        "shard",
+    )
 
     def __init__(
-        self, route: ClaimRoute, scope: Scope, headers: RequestHeaders, responder: Responder, entry: Entry
+        self,
+        route: ClaimRoute,
+        scope: Scope,
+        headers: RequestHeaders,
+        responder: Responder,
+        entry: Entry,
+        started: float,
+        body: Arriving | None = None,
     ) -> None:
-        self._started = time.monotonic()
+        """`body` is on its way already; `started` is when the request was seen (s, monotonic)."""
+        self._started = started
+        self._body = body
         self._route = route
         self._scope = scope
         self._headers = headers
@@ -192,7 +213,7 @@ class _Asking(Arrival):
                     return
                 self._session = session = admitted
             if content is None:
-                route.plane.bodies.expect(self._responder, self)
+                route.plane.bodies.expect(self._responder, self, self._body)
                 return
             decision = route.ask(content, self._headers, self._entry, self.shard, session)
             if isinstance(decision, Pending):
@@ -235,6 +256,7 @@ class _Knocking(Arrival):
     """One request for a claim of a campaign that has nothing left; whoever cannot be turned away asks as usual."""
 
     __slots__ = (
+        "_body",
         "_entry",
         "_headers",
         "_now_ms",
@@ -273,6 +295,8 @@ class _Knocking(Arrival):
         """Before the body has been touched."""
         route, headers, shard = self._route, self._headers, self._shard
         try:
+            # Nobody waits for it; but what is left lying there would cost the connection.
+            self._body = route.plane.bodies.begin(self._responder)
             session = route.session_of(headers, self._now_ms)
             if (
                 isinstance(session, Answer)
@@ -293,15 +317,20 @@ class _Knocking(Arrival):
         """By the doorkeeper; see `headgate.ports.strangers.Turned`."""
         self._shard.progress -= 1
         try:
-            if said != TURNED_AWAY:
+            if said == TURNED_AWAY:
+                self._responder.response_bytes(_SOLD_OUT.status, _SOLD_OUT.headers, _SOLD_OUT.body)
+                self._route.plane.bodies.leave(self._body)
+                seconds = time.monotonic() - self._started
+                self._route.plane.telemetry.claim(self._entry.campaign.slug, _SOLD_OUT.outcome, seconds)
+            elif said == UNANSWERED:
+                self._asking().respond(_STORE_UNAVAILABLE)
+            elif said == UNCOUNTED:
+                self._asking()(None)
+            else:
                 self._asking().go_on_as_stranger(self._session, said / 1000)
-                return
-            self._responder.response_bytes(_SOLD_OUT.status, _SOLD_OUT.headers, _SOLD_OUT.body)
-            seconds = time.monotonic() - self._started
-            self._route.plane.telemetry.claim(self._entry.campaign.slug, _SOLD_OUT.outcome, seconds)
         except Exception as error:  # noqa: BLE001 -- as above, for the others of its batch
             self._asking().respond(problem(failure(error, "claims")))
 
     def _asking(self) -> _Asking:
         """The same request where it goes the usual way."""
-        return _Asking(self._route, self._scope, self._headers, self._responder, self._entry)
+        return _Asking(self._route, self._scope, self._headers, self._responder, self._entry, self._started, self._body)

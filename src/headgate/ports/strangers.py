@@ -13,7 +13,11 @@ import msgspec
 TURNED_AWAY = -1
 """For certain they hold nothing, and get nothing whatever they ask for."""
 LET_IN = 0
-"""They may hold something, or get something: what they ask for has to be looked at."""
+"""They may hold something, or get something: what they ask for has to be looked at.  Their address was counted."""
+UNCOUNTED = -2
+"""The same, and their address was not counted."""
+UNANSWERED = -3
+"""The ledger cannot be asked."""
 
 
 class Strangers(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -31,9 +35,9 @@ class Strangers(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Turned(NamedTuple):
-    """`said[i]` answers person i: TURNED_AWAY, LET_IN, or how long their address has to wait (ms, above 0).
+    """`said[i]` answers person i: one of the above, or how long their address has to wait (ms, above 0).
 
-    `uncounted` requests were not counted, because there was nobody to count them.
+    `uncounted` of those who were let in may not have been counted, because the gate has not answered.
     """
 
     said: list[int]

@@ -28,26 +28,33 @@ _log = structlog.get_logger("headgate.gate")
 
 
 class Rest:
-    """A gate that failed is left alone for AWAY_S; the first failure of a row is logged."""
+    """Whoever failed is left alone for AWAY_S; the first failure of a row is logged."""
 
-    def __init__(self, clock_s: Callable[[], float]) -> None:
-        """`clock_s` never steps (seconds)."""
+    def __init__(self, clock_s: Callable[[], float], event: str, action: str) -> None:
+        """`clock_s` never steps (seconds); the log calls a failure `event`, and tells the `action`."""
         self._clock_s = clock_s
+        self._event = event
+        self._action = action
         self._until_s = 0.0
         self._away = False
 
     def resting(self) -> bool:
         return self._clock_s() < self._until_s
 
-    def begin(self, error: GateAway) -> None:
+    def begin(self, error: Exception) -> None:
         if not self._away:
-            _log.error("gate_away", error=str(error), action="asking the ledger instead")
+            _log.error(self._event, error=str(error), action=self._action)
         self._away = True
         self._until_s = self._clock_s() + AWAY_S
 
     def over(self) -> None:
         """It has answered."""
         self._away = False
+
+
+def gate_rest(clock_s: Callable[[], float]) -> Rest:
+    """For a shared gate."""
+    return Rest(clock_s, "gate_away", "asking the ledger instead")
 
 
 class GatedClaims:

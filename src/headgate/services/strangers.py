@@ -15,9 +15,18 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from ..ports.gate import GateAway
-from ..ports.ledger import ClaimLedger
+from ..ports.ledger import ClaimLedger, LedgerUnavailable
 from ..ports.shared_gate import SharedGate
-from ..ports.strangers import LET_IN, TURNED_AWAY, Counts, Strangers, StrangerWriter, Turned
+from ..ports.strangers import (
+    LET_IN,
+    TURNED_AWAY,
+    UNANSWERED,
+    UNCOUNTED,
+    Counts,
+    Strangers,
+    StrangerWriter,
+    Turned,
+)
 from .book import Entry
 from .gated import Rest
 
@@ -33,34 +42,61 @@ Told = Callable[[int], None]
 class Doorkeeper:
     """Belongs to one thread, and shares its gate with a `GatedClaims`."""
 
-    def __init__(self, ledger: ClaimLedger, gate: SharedGate, counts: Counts, rest: Rest) -> None:
+    def __init__(
+        self, ledger: ClaimLedger, gate: SharedGate, counts: Counts, gate_rest: Rest, clock_s: Callable[[], float]
+    ) -> None:
+        """`gate_rest` is the one of the `GatedClaims`; `clock_s` never steps (seconds)."""
         self._ledger = ledger
         self._gate = gate
         self._counts = counts
-        self._rest = rest
+        self._gate_rest = gate_rest
+        # A gate that takes no writes can still be read.
+        self._counts_rest = Rest(clock_s, "limits_not_counted", "asking the limiter of the worker")
+        # Each question to a ledger that hangs would keep the claims behind it waiting once more.
+        self._ledger_rest = Rest(clock_s, "strangers_not_looked_up", "asking them to come again")
 
     def turn_away(self, strangers: Strangers) -> Turned:
-        """Raises LedgerError."""
-        persons, counters = strangers.persons, strangers.counters
-        said = [LET_IN] * len(persons)
-        if self._rest.resting():
-            return Turned(said, len(counters))
-        try:
-            if counters:
-                said = self._counts.count(counters, strangers.per_minute)
-            seen = self._gate.seen(strangers.campaign_id, persons)
-            self._rest.over()
-        except GateAway as error:
-            self._rest.begin(error)
-            return Turned([LET_IN] * len(persons), len(counters))
-        # After the gate: what was committed before they came is counted here.
-        last_seq, remaining = self._ledger.pulse(strangers.pool_ids)
-        if seen.up_to == last_seq and all(remaining.get(pool_id) == 0 for pool_id in strangers.pool_ids):
-            said = [
-                TURNED_AWAY if wait_ms == LET_IN and not known else wait_ms
-                for wait_ms, known in zip(said, seen.known, strict=True)
-            ]
+        """Raises LedgerError, but for LedgerUnavailable."""
+        said = [LET_IN] * len(strangers.persons)
+        if strangers.counters:
+            if self._counts_rest.resting():
+                return Turned([UNCOUNTED] * len(said), 0)
+            try:
+                said = self._counts.count(strangers.counters, strangers.per_minute)
+                self._counts_rest.over()
+            except GateAway as error:
+                self._counts_rest.begin(error)
+                # Perhaps they were, so not again.
+                return Turned(said, len(said))
+        if LET_IN in said:
+            said = self._looked_up(strangers, said)
         return Turned(said, 0)
+
+    def _looked_up(self, strangers: Strangers, said: list[int]) -> list[int]:
+        """What is said of those who need not wait, and of them."""
+        if self._gate_rest.resting():
+            return said
+        try:
+            seen = self._gate.seen(strangers.campaign_id, strangers.persons)
+            self._gate_rest.over()
+        except GateAway as error:
+            self._gate_rest.begin(error)
+            return said
+        if self._ledger_rest.resting():
+            return [UNANSWERED if wait_ms == LET_IN else wait_ms for wait_ms in said]
+        try:
+            # After the gate: what was committed before they came is counted here.
+            last_seq, remaining = self._ledger.pulse(strangers.pool_ids)
+            self._ledger_rest.over()
+        except LedgerUnavailable as error:
+            self._ledger_rest.begin(error)
+            return [UNANSWERED if wait_ms == LET_IN else wait_ms for wait_ms in said]
+        if seen.up_to != last_seq or any(remaining.get(pool_id) != 0 for pool_id in strangers.pool_ids):
+            return said
+        return [
+            TURNED_AWAY if wait_ms == LET_IN and not known else wait_ms
+            for wait_ms, known in zip(said, seen.known, strict=True)
+        ]
 
 
 class _Lane:

@@ -15,7 +15,7 @@ from ...ports.replicas import Sources
 from ...services.book import Ledgers
 from ...services.claiming import ClaimDesk
 from ...services.consuming import Consumer
-from ...services.gated import GatedClaims, Rest
+from ...services.gated import GatedClaims, gate_rest
 from ...services.relaying import Relay
 from ...services.shared_looks import SharedSources
 from ...services.strangers import Doorkeeper
@@ -64,5 +64,7 @@ def behind_gate(world: Surroundings, claims: SqliteClaims) -> tuple[DecidingLedg
     """As nodes on a server's ledger ask it, in the runs that have a shared gate."""
     if not world.scenario.shared_gate:
         return claims, None
-    gate, rest = world.shared_gate, Rest(world.loop.time)
-    return world.parts.make_gated(claims, gate, rest), world.parts.make_doorkeeper(claims, gate, NoLimiter(), rest)
+    gate, now_s = world.shared_gate, world.loop.time
+    rest = gate_rest(now_s)
+    doorkeeper = world.parts.make_doorkeeper(claims, gate, NoLimiter(), rest, now_s)
+    return world.parts.make_gated(claims, gate, rest), doorkeeper

@@ -13,12 +13,12 @@ from pathlib import Path
 from ...bootstrap.simulated import SqlCampaigns, SqliteClaims, SqlOutbox, open_engine
 from ...domain.campaign import Campaign, Control, Mode
 from ...domain.claim import LIVE, Granted, Queued
-from ...domain.outcome import SOLD_OUT, Outcome, Refusal
+from ...domain.outcome import SOLD_OUT, STORE_UNAVAILABLE, Outcome, Refusal
 from ...participant.claims import ClaimBody, Told
 from ...participant.own import Own
 from ...participant.refused import Refused
+from ...ports import strangers
 from ...ports.gate import GateAway
-from ...ports.strangers import TURNED_AWAY
 from ...services import operating
 from ...services.following import GateFollower
 from ...services.relaying import Relay, Tenure
@@ -337,12 +337,15 @@ class World:
         entry = worker.book.get(SLUG)
         assert entry is not None, "a worker begins with the campaigns of the ledger"
         session = Session(person, verified=False, synthetic=False)
-        strangers = worker.form.strangers
-        if strangers is not None and strangers.receives(entry, worker.clock.now_ms()):
+        desk = worker.form.strangers
+        if desk is not None and desk.receives(entry, worker.clock.now_ms()):
             told: asyncio.Future[int] = self.loop.create_future()
-            strangers.ask(entry, person, "", told.set_result)
-            if await told == TURNED_AWAY:
-                return SOLD_OUT
+            desk.ask(entry, person, "", told.set_result)
+            match await told:
+                case strangers.TURNED_AWAY:
+                    return SOLD_OUT
+                case strangers.UNANSWERED:
+                    return STORE_UNAVAILABLE
         early = worker.form.refuse_early(entry, session, worker.clock.now_ms())
         if early is not None:
             return early

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...ports.gate import GateAway
 from .address import GateAddress
-from .client import AWAY, Client, close, connect
+from .client import AWAY, Client, close, connect, look_at
 
 
 class Calls:
@@ -22,6 +22,7 @@ class Calls:
         try:
             if self._client is None:
                 self._client = connect(self._address)
+            look_at(self._client)
             return ask(self._client)
         except AWAY as error:
             # The next call opens other connections: after a failover they lead somewhere else.

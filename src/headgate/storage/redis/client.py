@@ -75,6 +75,20 @@ def connect(address: GateAddress) -> Client:
     return redis.Redis(connection_pool=pool, single_connection_client=True)
 
 
+def look_at(client: Client) -> None:
+    """Before a call: a connection that the other side has closed meanwhile is opened again, as those of a pool are."""
+    kept = getattr(client, "connection", None)
+    if kept is None:
+        return
+    try:
+        closed = kept.is_connected and kept.can_read()
+    except (redis.RedisError, OSError):
+        closed = True
+    if closed:
+        # The next command connects.
+        kept.disconnect()
+
+
 def close(client: Client) -> None:
     """Also the connections to sentinels, which the client of a primary leaves open."""
     client.close()

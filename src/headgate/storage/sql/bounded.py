@@ -7,6 +7,7 @@ do not hold while a commit waits for a synchronous standby.
 from __future__ import annotations
 
 import itertools
+import select
 from typing import Any, Self
 
 import psycopg
@@ -44,6 +45,11 @@ class BoundedConnection(psycopg.Connection[Any]):
                 raise
             self.close()
             raise psycopg.OperationalError(f"no answer for {self.answer_s:g} s") from error
+
+    def is_over(self) -> bool:
+        """Whether the server has closed it while nobody used it."""
+        # Nobody has asked for anything, so what lies there to be read is the end.
+        return self.closed or bool(select.select([self.fileno()], [], [], 0)[0])
 
     def commit(self) -> None:
         """Raises OperationalError where the server warns of this commit.

@@ -165,7 +165,12 @@ class ServerClaims:
     def pulse(self, pool_ids: Collection[int]) -> tuple[int, dict[int, int]]:
         # Without a transaction around it, so one round trip; and on a connection of its own, because to take one from
         # those in common and to give it back takes longer than the question.
-        connection, self._pulsing = self._pulsing or self._plain.connect(), None
+        connection, self._pulsing = self._pulsing, None
+        if connection is not None and _is_over(connection):
+            connection.invalidate()
+            connection.close()
+            connection = None
+        connection = connection or self._plain.connect()
         try:
             found = self._statements.pulse(connection, pool_ids)
         except BaseException:
@@ -202,6 +207,12 @@ class ServerClaims:
         if self._pulsing is not None:
             self._pulsing.close()
         self._engine.dispose()
+
+
+def _is_over(connection: sa.Connection) -> bool:
+    """Whether a connection that was kept is of no use any more, as far as its driver says so."""
+    driver: Any = connection.connection.driver_connection
+    return hasattr(driver, "is_over") and bool(driver.is_over())
 
 
 def _statements(engine: sa.Engine) -> Statements:

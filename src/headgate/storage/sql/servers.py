@@ -203,6 +203,12 @@ def _connect_in_our_way(engine: sa.Engine) -> None:
             _dialect: sa.Dialect, _record: Any, positional: Sequence[Any], named: dict[str, Any]
         ) -> BoundedConnection:
             return BoundedConnection.connect(*positional, **named)
+
+        @sa.event.listens_for(engine, "checkout")
+        def _look_at(connection: BoundedConnection, _record: Any, _proxy: Any) -> None:
+            if connection.is_over():
+                # The pool opens another.
+                raise sa.exc.DisconnectionError("the server has closed it")
     else:
 
         @sa.event.listens_for(engine, "do_connect")
