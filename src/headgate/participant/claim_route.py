@@ -38,6 +38,9 @@ from .claims import (
 from .plane import Plane, Shard
 from .protocol import RequestHeaders, Responder, Scope
 
+SMALL_BYTES = 1_024
+"""A body of this size comes with its headers, or right behind them, and the server passes over it by itself."""
+
 _OVERLOADED = problem(OVERLOADED)
 _NO_SESSION = problem(NO_SESSION)
 _SOLD_OUT = problem(SOLD_OUT)
@@ -60,12 +63,14 @@ class ClaimRoute:
             return None
         headers = scope.headers
         length = headers.get("content-length")
-        if length is None or not length.isdigit() or len(length) > 5 or int(length) > BODY_MAX_BYTES:
+        if length is None or not length.isdigit() or len(length) > 5 or (size := int(length)) > BODY_MAX_BYTES:
             return None
         shard, now_ms = plane.shard_of(entry), plane.clock.now_ms()
         strangers = shard.form.strangers
         if strangers is not None and strangers.receives(entry, now_ms):
-            return _Knocking(self, scope, headers, responder, entry, shard, strangers, now_ms)
+            knocking = _Knocking(self, scope, headers, responder, entry, shard, strangers, now_ms)
+            knocking.large = size > SMALL_BYTES
+            return knocking
         asking = _Asking(self, scope, headers, responder, entry, time.monotonic())
         # Whoever will most likely be refused by what is looked at first need not be waited for.
         asking.reads_body = shard.progress < shard.permits and shard.form.needs_body(entry, now_ms)
@@ -267,6 +272,7 @@ class _Knocking(Arrival):
         "_shard",
         "_started",
         "_strangers",
+        "large",
     )
 
     def __init__(
@@ -281,6 +287,8 @@ class _Knocking(Arrival):
         now_ms: int,
     ) -> None:
         self.reads_body = False
+        self.large = False
+        self._body: Arriving | None = None
         self._started = time.monotonic()
         self._route = route
         self._scope = scope
@@ -295,8 +303,9 @@ class _Knocking(Arrival):
         """Before the body has been touched."""
         route, headers, shard = self._route, self._headers, self._shard
         try:
-            # Nobody waits for it; but what is left lying there would cost the connection.
-            self._body = route.plane.bodies.begin(self._responder)
+            if self.large:
+                # Nobody waits for it; but what comes later than its headers and is left lying costs the connection.
+                self._body = route.plane.bodies.begin(self._responder)
             session = route.session_of(headers, self._now_ms)
             if (
                 isinstance(session, Answer)
@@ -319,7 +328,8 @@ class _Knocking(Arrival):
         try:
             if said == TURNED_AWAY:
                 self._responder.response_bytes(_SOLD_OUT.status, _SOLD_OUT.headers, _SOLD_OUT.body)
-                self._route.plane.bodies.leave(self._body)
+                if self._body is not None:
+                    self._route.plane.bodies.leave(self._body)
                 seconds = time.monotonic() - self._started
                 self._route.plane.telemetry.claim(self._entry.campaign.slug, _SOLD_OUT.outcome, seconds)
             elif said == UNANSWERED:
