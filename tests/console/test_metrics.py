@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from headgate.console import app as console_app
 from headgate.console.tallies import COST_SHARE_MAX, FRESH_S, Tallies
 from headgate.domain.event import BEGINNING
-from headgate.ports.ledger import Tally, UnknownCampaign
+from headgate.ports.ledger import LedgerUnavailable, Tally, UnknownCampaign
 from headgate.ports.telemetry import METRICS, SECONDS_BUCKETS, SIZE_BUCKETS
 from headgate.services.metrics_files import METRICS_DIR, publish
 from headgate.storage.memory.telemetry import Counters
@@ -244,6 +244,25 @@ def test_a_directory_that_cannot_be_written_is_an_error_and_no_false_zero(consol
     run_dir.mkdir()
     (run_dir / METRICS_DIR).write_text("no directory")
     assert console.get("/metrics").status_code == 500
+
+
+@pytest.mark.parametrize("failing", ["campaigns", "tally"])
+def test_what_processes_count_is_told_also_where_no_ledger_answers(
+    console: Console, run_dir: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    ledger.create()
+
+    def away(*_: object) -> None:
+        raise LedgerUnavailable("injected")
+
+    monkeypatch.setattr(ledger.campaigns, failing, away)
+    counters = Counters("participant")
+    counters.uncounted(7)
+    count(run_dir, counters)
+    samples = scrape(console)
+    assert samples[key("headgate_uncounted_requests_total")] == 7
+    assert samples[key("headgate_ledgers_away")] == 1
+    assert not [name for name, _ in samples if name == "headgate_stock"]
 
 
 def test_health(

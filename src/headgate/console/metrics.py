@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ..ports.ledger import LedgerError
 from ..ports.telemetry import GATE_BUCKETS, METRICS, SECONDS_BUCKETS, SIZE_BUCKETS
-from ..services.campaigns import Campaigns
+from ..services.campaigns import Campaigns, Located
 from ..services.metrics_files import Snapshot, collect
 from .tallies import Tallies
 
@@ -67,21 +69,30 @@ class HeadgateCollector(Collector):
 
     def _stock(self) -> Iterable[Metric]:
         family = GaugeMetricFamily("headgate_stock", METRICS["headgate_stock"], labels=["campaign", "state"])
-        listing = self._campaigns.all()
-        for located in listing.found:
+        # What the processes count is told also where no ledger answers: then it is wanted most.
+        found: list[Located] = []
+        away = set(self._campaigns.shards)
+        with suppress(LedgerError):
+            listing = self._campaigns.all()
+            found, away = listing.found, set(listing.away)
+        for located in found:
             slug = located.campaign.slug
-            tally = self._tallies.of(slug).tally
+            try:
+                tally = self._tallies.of(slug).tally
+            except LedgerError:
+                away.add(located.shard)
+                continue
             for state in ("available", "held", "confirmed", "redeemed"):
                 family.add_metric([slug, state], getattr(tally, state))
         yield family
-        away = GaugeMetricFamily("headgate_ledgers_away", METRICS["headgate_ledgers_away"], value=len(listing.away))
-        yield away
+        yield GaugeMetricFamily("headgate_ledgers_away", METRICS["headgate_ledgers_away"], value=len(away))
 
     def _event_ages(self) -> Metric:
         name = "headgate_undelivered_event_age_seconds"
         family = GaugeMetricFamily(name, METRICS[name], labels=["destination"])
-        for destination, age_s in self._event_ages_s().items():
-            family.add_metric([destination], age_s)
+        with suppress(LedgerError):
+            for destination, age_s in self._event_ages_s().items():
+                family.add_metric([destination], age_s)
         return family
 
 

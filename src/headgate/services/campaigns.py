@@ -50,6 +50,11 @@ class Campaigns:
         self._shards: dict[str, str] = {}
 
     @property
+    def shards(self) -> list[str]:
+        """The names of all ledgers."""
+        return list(self._homes)
+
+    @property
     def several(self) -> bool:
         return len(self._homes) > 1
 
