@@ -21,6 +21,8 @@ from ..services.relays import Relays
 from ..services.stock import StockBoard
 
 LEASE = "keeper"
+FIRST_EPOCH = 1
+"""Before whom there was no keeper."""
 LEASE_TTL_MS = 5_000
 """After a kill another keeper takes over within this time.  From it follows when a lease was renewed, by which replicas
 of the ledger are judged, so all programs of a ledger have to agree on it."""
@@ -88,7 +90,8 @@ class Keeper:
             # By a clock of this process, so that it ends although nobody comes here any more.
             self._relays.hold(asked_s + LEASE_TTL_MS / 1000)
             if held is None:
-                _log.info("keeper_took_over", holder=self._holder, epoch=self._lease.epoch)
+                if self._lease.epoch > FIRST_EPOCH:
+                    _log.info("keeper_took_over", holder=self._holder, epoch=self._lease.epoch)
                 for directory in (self._state_dir, self._flag_dir):
                     files.remove_left_over(directory, self._clock.now_ms())
             self._publish()
