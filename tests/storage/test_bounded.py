@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -119,3 +122,25 @@ def test_a_warning_before_the_commit_casts_no_doubt(engine: sa.Engine) -> None:
         connection.exec_driver_sql("DO $$ BEGIN RAISE WARNING 'of something else'; END $$")
         connection.exec_driver_sql("INSERT INTO thing VALUES (2)")
     assert numbers(engine) == [2]
+
+
+def test_what_was_closed_meanwhile_is_seen_also_where_many_files_are_open(engine: sa.Engine) -> None:
+    """A worker has thousands of connections, and numbers above 1,023 are too high for select()."""
+    numbers(engine)
+    end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = {}"
+    with engine.connect() as connection:
+        driver: BoundedConnection = connection.connection.driver_connection  # type: ignore[assignment]
+        assert not driver.is_over()
+        limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, 2_000), most))
+        with contextlib.ExitStack() as files:
+            for _ in range(1_100):
+                files.enter_context(Path("/dev/null").open())
+            with engine.connect() as other:
+                high: BoundedConnection = other.connection.driver_connection  # type: ignore[assignment]
+                assert high.fileno() > 1_023
+                assert not high.is_over()
+                connection.exec_driver_sql(end.format(high.info.backend_pid))
+                assert high.is_over()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+    assert numbers(engine) == [], "the pool opens another in its place"

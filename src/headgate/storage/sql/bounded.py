@@ -48,8 +48,13 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     def is_over(self) -> bool:
         """Whether the server has closed it while nobody used it."""
+        if self.closed:
+            return True
+        # Not select(), which takes no number above 1,023, and a worker has more connections than that.
+        looking = select.poll()
+        looking.register(self.fileno(), select.POLLIN)
         # Nobody has asked for anything, so what lies there to be read is the end.
-        return self.closed or bool(select.select([self.fileno()], [], [], 0)[0])
+        return bool(looking.poll(0))
 
     def commit(self) -> None:
         """Raises OperationalError where the server warns of this commit.
