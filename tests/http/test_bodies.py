@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+import time
+from collections.abc import Awaitable, Coroutine, Iterator
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -178,3 +179,55 @@ def test_a_length_that_is_too_large_is_refused_unread(length: str) -> None:
     body = Body(b"never read")
     assert read(body, length) is TOO_LARGE
     assert body.given == 0
+
+
+def whole(loop: asyncio.AbstractEventLoop) -> Any:
+    """The server's side of a body that is asked for as a whole, once."""
+    coming: list[asyncio.Future[bytes]] = [loop.create_future()]
+    return coming.pop
+
+
+def begun(bodies: Bodies, loop: asyncio.AbstractEventLoop) -> Any:
+    """A body that nobody waits for."""
+    return bodies.begin(whole(loop))
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+def test_a_body_that_nobody_waits_for_is_kept_no_longer_than_it_comes(loop: asyncio.AbstractEventLoop) -> None:
+    bodies = Bodies()
+    come, late, never = (begun(bodies, loop) for _ in range(3))
+    come.set_result(b"x")
+    for body in (come, late, never):
+        bodies.leave(body)
+    assert list(bodies._begun) == [late, never], "whoever sends slowly is looked at until it is overdue"
+    late.set_result(b"x")
+    bodies.give_up_overdue(time.monotonic())
+    assert list(bodies._begun) == [never]
+    bodies.give_up_overdue(time.monotonic() + BODY_S + 1)
+    assert (never.cancelled(), bodies._begun) == (True, {})
+
+
+def test_a_body_that_was_seen_to_have_come_may_be_left_afterwards(loop: asyncio.AbstractEventLoop) -> None:
+    """The look at all of them falls between its coming and the answer."""
+    bodies = Bodies()
+    come = begun(bodies, loop)
+    come.set_result(b"x")
+    bodies.give_up_overdue(time.monotonic())
+    bodies.leave(come)
+
+
+def test_a_body_that_is_wanted_after_all_is_not_asked_for_again(loop: asyncio.AbstractEventLoop) -> None:
+    bodies, responder = Bodies(), whole(loop)
+    coming: Any = bodies.begin(responder)
+    told: list[bytes | Refusal] = []
+    bodies.expect(responder, lambda arriving: told.append(bodies.taken(arriving)), coming)
+    assert (list(bodies._begun), list(bodies.waiting)) == ([], [coming])
+    coming.set_result(b"x")
+    loop.run_until_complete(asyncio.sleep(0))
+    assert (told, bodies.waiting) == ([b"x"], {})

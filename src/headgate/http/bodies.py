@@ -105,8 +105,8 @@ class Bodies:
     def leave(self, begun: Arriving) -> None:
         """The request has been answered without it."""
         if begun.done():
-            # Nothing of it is kept; what is still coming is looked at now and then.
-            del self._begun[begun]
+            # Nothing of it is kept, unless that was seen before; what is still coming is looked at now and then.
+            self._begun.pop(begun, None)
 
     def expect(
         self, responder: Responder, arrival: Callable[[Arriving], object], begun: Arriving | None = None

@@ -68,10 +68,9 @@ class ClaimRoute:
         shard, now_ms = plane.shard_of(entry), plane.clock.now_ms()
         strangers = shard.form.strangers
         if strangers is not None and strangers.receives(entry, now_ms):
-            knocking = _Knocking(self, scope, headers, responder, entry, shard, strangers, now_ms)
-            knocking.large = size > SMALL_BYTES
-            return knocking
-        asking = _Asking(self, scope, headers, responder, entry, time.monotonic())
+            large = size > SMALL_BYTES
+            return _Knocking(self, scope, headers, responder, entry, strangers, now_ms, large=large)
+        asking = _Asking(self, scope, headers, responder, entry)
         # Whoever will most likely be refused by what is looked at first need not be waited for.
         asking.reads_body = shard.progress < shard.permits and shard.form.needs_body(entry, now_ms)
         return asking
@@ -79,7 +78,7 @@ class ClaimRoute:
     async def __call__(self, scope: Scope, responder: Responder, entry: Entry) -> None:
         """Any claim, also one whose body comes in parts or is too large."""
         headers = scope.headers
-        asking = _Asking(self, scope, headers, responder, entry, time.monotonic())
+        asking = _Asking(self, scope, headers, responder, entry)
         try:
             waiting = self.plane.count_address(scope, headers)
             wait_s = await waiting if isinstance(waiting, Pending) else waiting
@@ -159,18 +158,11 @@ class _Asking(Arrival):
     )
 
     def __init__(
-        self,
-        route: ClaimRoute,
-        scope: Scope,
-        headers: RequestHeaders,
-        responder: Responder,
-        entry: Entry,
-        started: float,
-        body: Arriving | None = None,
+        self, route: ClaimRoute, scope: Scope, headers: RequestHeaders, responder: Responder, entry: Entry
     ) -> None:
-        """`body` is on its way already; `started` is when the request was seen (s, monotonic)."""
-        self._started = started
-        self._body = body
+        self._started = time.monotonic()
+        # On its way although nobody has asked for it yet.
+        self._body: Arriving | None = None
         self._route = route
         self._scope = scope
         self._headers = headers
@@ -196,12 +188,6 @@ class _Asking(Arrival):
                 self._go_on(content, waiting)
         except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
             self.respond(problem(failure(error, "claims")))
-
-    def go_on_as_stranger(self, session: Session, wait_s: float) -> None:
-        """Once a doorkeeper has counted the address, and let them in unless they have to wait."""
-        self._counted = True
-        self._session = session
-        self._go_on(None, wait_s)
 
     def _go_on(self, content: bytes | Refusal | None, wait_s: float) -> None:
         """Once the address has been counted; `content` is None where the body has not been waited for."""
@@ -257,23 +243,10 @@ class _Asking(Arrival):
         self._route.plane.telemetry.claim(self._entry.campaign.slug, outcome, seconds)
 
 
-class _Knocking(Arrival):
+class _Knocking(_Asking):
     """One request for a claim of a campaign that has nothing left; whoever cannot be turned away asks as usual."""
 
-    __slots__ = (
-        "_body",
-        "_entry",
-        "_headers",
-        "_now_ms",
-        "_responder",
-        "_route",
-        "_scope",
-        "_session",
-        "_shard",
-        "_started",
-        "_strangers",
-        "large",
-    )
+    __slots__ = ("_knocked", "_large", "_now_ms", "_strangers")
 
     def __init__(
         self,
@@ -282,28 +255,29 @@ class _Knocking(Arrival):
         headers: RequestHeaders,
         responder: Responder,
         entry: Entry,
-        shard: Shard,
         strangers: StrangerDesk,
         now_ms: int,
+        *,
+        large: bool,
     ) -> None:
+        super().__init__(route, scope, headers, responder, entry)
         self.reads_body = False
-        self.large = False
-        self._body: Arriving | None = None
-        self._started = time.monotonic()
-        self._route = route
-        self._scope = scope
-        self._headers = headers
-        self._responder = responder
-        self._entry = entry
-        self._shard = shard
         self._strangers = strangers
         self._now_ms = now_ms
+        self._large = large
+        self._knocked = False
 
     def __call__(self, arriving: Arriving | None) -> None:
-        """Before the body has been touched."""
-        route, headers, shard = self._route, self._headers, self._shard
+        """First before the body has been touched; with what came of it where they were let in."""
+        if self._knocked or not self._knock():
+            super().__call__(arriving)
+
+    def _knock(self) -> bool:
+        """Whether a doorkeeper looks at them, and at their address too."""
+        self._knocked = True
+        route, headers, shard = self._route, self._headers, self.shard
         try:
-            if self.large:
+            if self._large:
                 # Nobody waits for it; but what comes later than its headers and is left lying costs the connection.
                 self._body = route.plane.bodies.begin(self._responder)
             session = route.session_of(headers, self._now_ms)
@@ -313,34 +287,29 @@ class _Knocking(Arrival):
                 or not is_json(headers.get("content-type"))
                 or shard.progress >= shard.permits
             ):
-                self._asking()(arriving)
-                return
+                return False
             self._session = session
             address = route.plane.address_of(self._scope, headers)
             self._strangers.ask(self._entry, session.person, address, self._told)
             shard.progress += 1
         except Exception as error:  # noqa: BLE001 -- one request's fault is logged and answered, and hurts no other
-            self._asking().respond(problem(failure(error, "claims")))
+            self.respond(problem(failure(error, "claims")))
+        return True
 
     def _told(self, said: int) -> None:
         """By the doorkeeper; see `headgate.ports.strangers.Turned`."""
-        self._shard.progress -= 1
+        self.shard.progress -= 1
         try:
             if said == TURNED_AWAY:
-                self._responder.response_bytes(_SOLD_OUT.status, _SOLD_OUT.headers, _SOLD_OUT.body)
+                self.respond(_SOLD_OUT)
                 if self._body is not None:
                     self._route.plane.bodies.leave(self._body)
-                seconds = time.monotonic() - self._started
-                self._route.plane.telemetry.claim(self._entry.campaign.slug, _SOLD_OUT.outcome, seconds)
             elif said == UNANSWERED:
-                self._asking().respond(_STORE_UNAVAILABLE)
+                self.respond(_STORE_UNAVAILABLE)
             elif said == UNCOUNTED:
-                self._asking()(None)
+                super().__call__(None)
             else:
-                self._asking().go_on_as_stranger(self._session, said / 1000)
+                self._counted = True
+                self._go_on(None, said / 1000)
         except Exception as error:  # noqa: BLE001 -- as above, for the others of its batch
-            self._asking().respond(problem(failure(error, "claims")))
-
-    def _asking(self) -> _Asking:
-        """The same request where it goes the usual way."""
-        return _Asking(self._route, self._scope, self._headers, self._responder, self._entry, self._started, self._body)
+            self.respond(problem(failure(error, "claims")))
