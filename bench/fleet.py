@@ -11,13 +11,11 @@ import sqlalchemy as sa
 
 from bench.filling import fill
 from bench.measuring import (
-    CONNECTIONS,
     BenchmarkFailed,
     cpu_seconds,
     free_port,
     headgate,
     headgate_command,
-    load,
     serving,
 )
 from bench.workshop import CAMPAIGN, POOL, recount
@@ -110,7 +108,7 @@ class Fleet:
         with ThreadPoolExecutor(len(self._servers)) as pool:
             loads = [
                 pool.submit(
-                    load, server, self._shop.tokens, self._listed, slug=SLUG, seconds=seconds, connections=CONNECTIONS,
+                    self._shop.load, server, self._listed, seconds,
                     skip=number * self._share + self._asked[number], tokens_in_file=(number + 1) * self._share,
                 )
                 for number, server in enumerate(self._servers)
@@ -124,7 +122,8 @@ class Fleet:
             raise BenchmarkFailed(f"{gave_up} of {requests} claims were not confirmed")
         if not refused:
             self.confirmed += requests
-            self._asked = [asked + one.requests + CONNECTIONS for asked, one in zip(self._asked, found, strict=True)]
+            more = self._shop.connections
+            self._asked = [asked + one.requests + more for asked, one in zip(self._asked, found, strict=True)]
         after, nodes_after = self._stores.spent(), self._nodes_cpu()
         gate, ledger, asked, seen, wrote = (above - below for above, below in zip(after, before, strict=True))
         return Spent(
@@ -152,6 +151,8 @@ def fleet(shop, pools, *, nodes=1, filled=0):
             "HEADGATE_GATE__URL": store.gate.url,
             "HEADGATE_SECRET_FILE": str(shop.key),
             "HEADGATE_LIMITS__PER_IP_PER_MINUTE": COUNTED,
+            # Nobody is refused for want of a permit: what is measured is decisions.
+            "HEADGATE_LIMITS__CONCURRENCY": str(shop.connections),
         }
         file, listed = directory / "rush.toml", directory / "pools.txt"
         file.write_text(CAMPAIGN.format(slug=SLUG) + "".join(POOL.format(id=i, units=u) for i, u in pools.items()))

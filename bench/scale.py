@@ -22,6 +22,8 @@ UNITS = 100_000_000
 TOKENS = 1_500_000
 FLAT = 1.20
 TRIPS_MAX = 0.1
+CROWD = 1_024
+"""Connections to each node: what came while a batch was committed is the next one, so a larger crowd costs less."""
 BASELINE_CONNECTIONS = 64
 """As many as make them fastest; with more they only queue."""
 
@@ -113,7 +115,8 @@ def flat(verdicts, shop, seconds, rounds, title, cases):
 def run(arguments, directory):
     seconds, slices, rounds = arguments.seconds, arguments.slices, arguments.rounds
     print_environment(directory)
-    shop = Workshop(directory, arguments.tokens)
+    shop = Workshop(directory, arguments.tokens, arguments.connections)
+    print(f"{arguments.connections} connections to each server that is not a baseline")
     verdicts = Verdicts()
     one = {"central": UNITS}
 
@@ -163,6 +166,7 @@ def main():
     parser.add_argument("--slices", type=int, default=12, help="pairs of loads in each comparison")
     parser.add_argument("--rounds", type=int, default=5, help="loads of each kind that is not compared in pairs")
     parser.add_argument("--tokens", type=int, default=TOKENS, help="distinct people at hand")
+    parser.add_argument("--connections", type=int, default=CROWD, help="people at each node at once")
     parser.add_argument("--filled", type=int, default=2_000_000, help="claims in the large ledger")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headgate-bench-") as name:

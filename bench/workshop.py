@@ -7,7 +7,7 @@ import statistics
 from dataclasses import fields
 from typing import Any
 
-from bench.measuring import BenchmarkFailed, granian_server, headgate, load
+from bench.measuring import CONNECTIONS, BenchmarkFailed, granian_server, headgate, load
 
 CAMPAIGN = """
 slug = "{slug}"
@@ -27,8 +27,10 @@ SLICE_S = 1
 class Workshop:
     """A directory with one key and one file of tokens, from which every run takes a fresh ledger."""
 
-    def __init__(self, directory, tokens):
+    def __init__(self, directory, tokens, connections=CONNECTIONS):
+        """`connections` is how many people are there at once, in every load that does not say otherwise."""
         self.directory = directory
+        self.connections = connections
         self.base = directory / "base"
         self.tokens = directory / "tokens.txt"
         self.token_count = tokens
@@ -67,9 +69,8 @@ class Workshop:
         return self.directory / f"{name}.log"
 
     def load(self, server, listed, seconds, **options):
-        return load(
-            server, self.tokens, listed, slug="rush", seconds=seconds, tokens_in_file=self.token_count, **options
-        )
+        options = {"connections": self.connections, "tokens_in_file": self.token_count, **options}
+        return load(server, self.tokens, listed, slug="rush", seconds=seconds, **options)
 
 
 def recount(data, at_least, environment=None):

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from headgate.domain.claim import Granted
+from headgate.domain.claim import Claim, Granted, Status
 from headgate.ports.ledger import LedgerDamaged, LedgerInDoubt, LedgerUnavailable, LedgerUnusable
 from headgate.storage.sql import servers as sql_servers
 from headgate.storage.sql.engine import exists, open_engine, upgrade
 from headgate.storage.sql.server_claims import ServerClaims, claimants_between
-from headgate.storage.sql.server_statements import Row, Taken
+from headgate.storage.sql.server_statements import Minted, Taken
 from headgate.storage.sql.servers import server_url
 from tests.fakes import SeededEntropy
 from tests.mysql_servers import mysql
@@ -342,9 +342,9 @@ def test_what_a_pool_has_not_got_is_not_committed(place: sa.URL) -> None:
     claims = house.claims
     assert isinstance(claims, ServerClaims)
     asked = house.request(1)
-    row = Row(1, "id", asked.campaign_id, asked.pool_id, asked.person, 1, "code", 0, None, None)
+    made = Claim("id", 1, "central", 1, Status.CONFIRMED, "code", 0)
     with claims._engine.connect() as connection, pytest.raises(LedgerDamaged, match="stock changed"):
-        claims._statements.commit(connection, [row], [Taken(asked.pool_id, 3)])
+        claims._statements.commit(connection, Minted([made], [asked]), [Taken(asked.pool_id, 3)])
     assert house.claims_of(1) == []
     assert house.campaigns.tally("masks").available == 7
     assert claims.pulse(()) == (0, {})

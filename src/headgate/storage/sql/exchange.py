@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from psycopg import errors
 from psycopg.abc import PQGen
-from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 
@@ -24,10 +24,10 @@ _FAILED = frozenset({ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE, ExecStatus
 
 
 class Said(NamedTuple):
-    """A statement with $1, $2 … where it is given values, which are texts as the server reads them."""
+    """A statement with $1, $2 … where it is given values: texts as the server reads them, or its binary form."""
 
     statement: str
-    given: Sequence[str] = ()
+    given: Sequence[str | bytes] = ()
 
 
 def exchange(connection: BoundedConnection, said: Sequence[Said], *, commit: bool = False) -> list[PGresult]:
@@ -55,7 +55,11 @@ def exchange(connection: BoundedConnection, said: Sequence[Said], *, commit: boo
                 pgconn.send_prepare(name, statement.encode())
                 sent.append(statement)
                 connection.prepared[statement] = name
-            pgconn.send_query_prepared(name, [value.encode() for value in given])
+            pgconn.send_query_prepared(
+                name,
+                [value.encode() if isinstance(value, str) else value for value in given],
+                [Format.TEXT if isinstance(value, str) else Format.BINARY for value in given],
+            )
             wanted.append(len(sent))
             sent.append(None)
         if commit:

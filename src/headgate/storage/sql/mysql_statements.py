@@ -11,7 +11,7 @@ from ...domain.claim import ClaimRequest, PersonKey
 from ...domain.event import EventKind
 from ...ports.ledger import LedgerDamaged
 from .schema import campaign, counter, pool
-from .server_statements import COLUMNS, RECORD, STOCK_CHANGED, Found, Pulse, PulseRow, Row, Taken
+from .server_statements import COLUMNS, RECORD, STOCK_CHANGED, Found, Minted, Pulse, PulseRow, Taken
 from .servers import SEQ, lock_writers, server_time
 
 _MOMENT = sa.select(counter.c.value, server_time("mysql")).where(counter.c.name == SEQ)
@@ -23,7 +23,7 @@ _POOLS = sa.select(pool.c.id, pool.c.campaign_id, pool.c.remaining, pool.c.code,
 )
 _COUNT = sa.update(counter).where(counter.c.name == SEQ).values(value=sa.bindparam("last"))
 # Only values of this form are sent by PyMySQL as one statement.
-_INSERT = f"INSERT INTO claim ({COLUMNS}, status) VALUES ({', '.join(['%s'] * (len(Row._fields) + 1))})"  # noqa: S608 -- of constants
+_INSERT = f"INSERT INTO claim ({COLUMNS}) VALUES ({', '.join(['%s'] * len(COLUMNS.split(', ')))})"  # noqa: S608 -- of constants
 
 _ANNOUNCE = f"INSERT INTO outbox (at, kind, first_seq, last_seq) VALUES (%s, '{EventKind.CONFIRMED}', %s, %s)"  # noqa: S608 -- of a constant
 
@@ -40,10 +40,18 @@ class Mysql:
         pools = connection.execute(_POOLS, {"ids": sorted({request.pool_id for request in batch})}).all()
         return Found(last_seq, float(now_s), rules, pools, self.records(connection, asking))
 
-    def commit(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> None:
-        connection.exec_driver_sql(_INSERT, [(*row, "confirmed") for row in rows])
-        connection.execute(_COUNT, {"last": rows[-1].seq})
-        connection.exec_driver_sql(_ANNOUNCE, (rows[0].created_at, rows[0].seq, rows[-1].seq))
+    def commit(self, connection: sa.Connection, minted: Minted, taken: Sequence[Taken]) -> None:
+        rows = [
+            (
+                made.seq, made.id, asked.campaign_id, asked.pool_id, asked.person, made.ordinal, made.code,
+                made.created_at_ms, asked.key_digest, asked.body_digest, made.status,
+            )
+            for made, asked in zip(*minted, strict=True)
+        ]  # fmt: skip
+        first, last = minted.claims[0], minted.claims[-1]
+        connection.exec_driver_sql(_INSERT, rows)
+        connection.execute(_COUNT, {"last": last.seq})
+        connection.exec_driver_sql(_ANNOUNCE, (first.created_at_ms, first.seq, last.seq))
         units = f"CASE id {' '.join(['WHEN %s THEN %s'] * len(taken))} END"
         statement = (
             f"UPDATE pool SET remaining = remaining - {units}, version = version + 1"  # noqa: S608 -- only placeholders are put in

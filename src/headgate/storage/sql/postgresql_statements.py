@@ -7,7 +7,7 @@ the lock see what the last holder did.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from psycopg.pq.abc import PGresult
 from ...domain.claim import ClaimRequest, PersonKey
 from ...domain.event import EventKind
 from ...ports.ledger import LedgerDamaged
+from .arrays import bytes16, ints, texts
 from .bounded import BoundedConnection
 from .exchange import Said, checked, exchange
 from .server_statements import (
@@ -26,11 +27,11 @@ from .server_statements import (
     RECORD,
     STOCK_CHANGED,
     Found,
+    Minted,
     PoolRow,
     Pulse,
     PulseRow,
     RecordRow,
-    Row,
     RuleRow,
     Taken,
 )
@@ -52,7 +53,7 @@ _RECORDS = (
 # One statement, because starting and ending each of four takes longer than what it does.  What all claims of a batch
 # share is given once, and their numbers follow each other: reading arrays takes its time.
 _WRITE = (
-    f"WITH made AS (INSERT INTO claim ({COLUMNS}, status)"  # noqa: S608 -- of constants
+    f"WITH made AS (INSERT INTO claim ({COLUMNS})"  # noqa: S608 -- of constants
     " SELECT $1::bigint + place - 1, id, campaign_id, pool_id, person, ordinal, code, $3::bigint, key_digest,"
     " body_digest, 'confirmed'"
     " FROM unnest($4::text[], $5::int[], $6::int[], $7::bytea[], $8::int[], $9::text[], $10::bytea[], $11::bytea[])"
@@ -78,13 +79,13 @@ _T = TypeVar("_T")
 
 
 class Postgresql:
-    """Arrays go as one parameter each, written here: the driver takes ten times as long to write them."""
+    """Arrays go as one parameter each."""
 
     def read(self, connection: sa.Connection, batch: Sequence[ClaimRequest], *, lock: bool) -> Found:
         asking = {(request.campaign_id, request.person) for request in batch}
         said = [
-            Said(_MOMENT_AND_POOLS, (_words({request.pool_id for request in batch}),)),
-            Said(_RULES, (_words({campaign_id for campaign_id, _ in asking}),)),
+            Said(_MOMENT_AND_POOLS, (ints(list({request.pool_id for request in batch})),)),
+            Said(_RULES, (ints(list({campaign_id for campaign_id, _ in asking})),)),
             Said(_RECORDS, _asking(asking)),
         ]
         if lock:
@@ -101,14 +102,16 @@ class Postgresql:
             rules = _rows(driver, answers[1], RuleRow._make)
             return Found(last_seq, float(now_s), rules, pools, _rows(driver, answers[2], RecordRow._make))
 
-    def commit(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> None:
-        first, last = rows[0], rows[-1]
-        _, ids, campaigns, pools, persons, ordinals, codes, _, keys, bodies = zip(*rows, strict=True)
+    def commit(self, connection: sa.Connection, minted: Minted, taken: Sequence[Taken]) -> None:
+        claims, requests = minted
         given = (
-            str(first.seq), str(last.seq), str(first.created_at),
-            _words(ids), _words(campaigns), _words(pools), _bytes(persons), _words(ordinals), _words(codes),
-            _digests(keys), _digests(bodies),
-            _words(one.pool_id for one in taken), _words(one.units for one in taken), str(len(taken)),
+            str(claims[0].seq), str(claims[-1].seq), str(claims[0].created_at_ms),
+            texts([made.id for made in claims]),
+            ints([asked.campaign_id for asked in requests]), ints([asked.pool_id for asked in requests]),
+            bytes16([asked.person for asked in requests]),
+            ints([made.ordinal for made in claims]), texts([made.code for made in claims]),
+            _digests([asked.key_digest for asked in requests]), _digests([asked.body_digest for asked in requests]),
+            ints([one.pool_id for one in taken]), ints([one.units for one in taken]), str(len(taken)),
         )  # fmt: skip
         with _meaning(connection, committing=True) as driver:
             wrote, committed = exchange(driver, [Said(_WRITE, given)], commit=True)
@@ -123,7 +126,7 @@ class Postgresql:
 
     def pulse(self, connection: sa.Connection, pool_ids: Collection[int]) -> Pulse:
         with _meaning(connection) as driver:
-            (answer,) = exchange(driver, [Said(_PULSE, (_words(pool_ids),))])
+            (answer,) = exchange(driver, [Said(_PULSE, (ints(list(pool_ids)),))])
             rows = _rows(driver, answer, tuple)
         last_seq, now_s, *_ = rows[0]
         return Pulse(last_seq, float(now_s), [PulseRow(*row[2:]) for row in rows if row[2] is not None])
@@ -134,23 +137,13 @@ class Postgresql:
             return _rows(driver, answer, RecordRow._make)
 
 
-def _asking(persons: Collection[PersonKey]) -> tuple[str, str]:
-    return _words(campaign_id for campaign_id, _ in persons), _bytes(person for _, person in persons)
+def _asking(persons: Collection[PersonKey]) -> tuple[bytes, bytes]:
+    return ints([campaign_id for campaign_id, _ in persons]), bytes16([person for _, person in persons])
 
 
-def _words(values: Iterable[object]) -> str:
-    """An array of numbers, or of names and codes, which hold nothing that would have to be quoted."""
-    return f"{{{','.join(map(str, values))}}}"
-
-
-def _bytes(values: Iterable[bytes | None]) -> str:
-    """An array of bytea: each as hexadecimal digits after a backslash, which is written twice between quotes."""
-    return _words("NULL" if value is None else rf'"\\x{value.hex()}"' for value in values)
-
-
-def _digests(values: Sequence[bytes | None]) -> str:
-    """The same, and nothing where all are NULL, as nearly always: what an array lacks beside longer ones is NULL."""
-    return _bytes(values) if any(values) else "{}"
+def _digests(values: Sequence[bytes | None]) -> bytes:
+    """Nothing where all are NULL: what an array lacks beside longer ones is NULL."""
+    return bytes16(values if any(values) else ())
 
 
 def _rows(driver: BoundedConnection, answer: PGresult, make: Callable[[Sequence[Any]], _T]) -> list[_T]:

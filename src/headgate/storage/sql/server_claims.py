@@ -27,32 +27,29 @@ from ...ports.entropy import Entropy
 from ...ports.ledger import BatchResult, PoolStock
 from .engine import writing
 from .schema import campaign, claim, outbox, pool
-from .server_statements import Row, Statements, Taken
+from .server_statements import Minted, Statements, Taken
 from .servers import server_now_ms
 
 
 class _Minter:
-    """Makes the claims of one batch and the rows to insert."""
+    """Makes the claims of one batch."""
 
     def __init__(self, count: int, last_seq: int, now_ms: int, entropy: Entropy, codes: dict[int, str]) -> None:
-        self.rows: list[Row] = []
+        self.minted = Minted([], [])
         self._first_seq = last_seq + 1
         self._now_ms = now_ms
         self._names = ClaimNames(entropy.token_bytes(ENTROPY_PER_CLAIM * count), count, last_seq + 1)
         self._codes = codes
 
     def __call__(self, request: ClaimRequest, ordinal: int) -> Claim:
-        index = len(self.rows)
+        claims, requests = self.minted
+        index = len(claims)
         made = Claim(
             self._names.id_of(index), self._first_seq + index, self._codes[request.pool_id], ordinal, Status.CONFIRMED,
             self._names.code_of(index), self._now_ms,
         )  # fmt: skip
-        self.rows.append(
-            Row(
-                made.seq, made.id, request.campaign_id, request.pool_id, request.person, ordinal, made.code,
-                self._now_ms, request.key_digest, request.body_digest,
-            )
-        )  # fmt: skip
+        claims.append(made)
+        requests.append(request)
         return made
 
 
@@ -81,18 +78,18 @@ class ServerClaims:
         if not self._granting:
             with self._reading.begin() as connection:
                 decisions, minted, _, _ = self._decide(connection, batch, lock=False)
-            if not minted.rows:
+            if not minted.claims:
                 return BatchResult(decisions, [])
         with self._engine.connect() as connection:
             decisions, minted, taken, changed = self._decide(connection, batch, lock=True)
-            if minted.rows:
-                self._statements.commit(connection, minted.rows, taken)
-        self._granting = bool(minted.rows)
+            if minted.claims:
+                self._statements.commit(connection, minted, taken)
+        self._granting = bool(minted.claims)
         return BatchResult(decisions, changed)
 
     def _decide(
         self, connection: sa.Connection, batch: Sequence[ClaimRequest], *, lock: bool
-    ) -> tuple[list[Granted | Refusal], _Minter, list[Taken], list[PoolStock]]:
+    ) -> tuple[list[Granted | Refusal], Minted, list[Taken], list[PoolStock]]:
         """(decisions, the claims to insert, units to take from pools, stock of those pools afterwards)."""
         found = self._statements.read(connection, batch, lock=lock)
         now_ms = self._clock_ms(found.now_s)
@@ -109,7 +106,7 @@ class ServerClaims:
             if after != row.remaining:
                 taken.append(Taken(row.id, row.remaining - after))
                 changed.append(PoolStock(row.campaign_id, row.id, after, row.version + 1))
-        return decisions, mint, taken, changed
+        return decisions, mint.minted, taken, changed
 
     def cancel(self, campaign_id: int, person: bytes, claim_id: str) -> tuple[Claim | Refusal, list[PoolStock]]:
         with self._writing.begin() as connection:

@@ -11,25 +11,17 @@ from typing import Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from ...domain.claim import ClaimRequest, PersonKey
+from ...domain.claim import Claim, ClaimRequest, PersonKey
 
 
-class Row(NamedTuple):
-    """A claim to insert, as it stands in the table; its status is `confirmed`.
+class Minted(NamedTuple):
+    """Claims to insert, and the requests that they were made for.
 
     The numbers of a batch follow each other, and all of it was created at one moment.
     """
 
-    seq: int
-    id: str
-    campaign_id: int
-    pool_id: int
-    person: bytes
-    ordinal: int
-    code: str
-    created_at: int
-    key_digest: bytes | None
-    body_digest: bytes | None
+    claims: list[Claim]
+    requests: list[ClaimRequest]
 
 
 class Taken(NamedTuple):
@@ -109,7 +101,7 @@ class Statements(Protocol):
         """Everything that decides the batch; with `lock` it stays so until this transaction ends."""
         ...
 
-    def commit(self, connection: sa.Connection, rows: Sequence[Row], taken: Sequence[Taken]) -> None:
+    def commit(self, connection: sa.Connection, minted: Minted, taken: Sequence[Taken]) -> None:
         """Insert the claims, count them, tell of them, take the units, and commit.
 
         Raises LedgerDamaged, and nothing is committed, where a pool has not so many units; LedgerInDoubt where nobody
@@ -128,7 +120,7 @@ class Statements(Protocol):
 
 STOCK_CHANGED = "stock changed inside the transaction that holds the ledger"
 
-COLUMNS = ", ".join(Row._fields)
+COLUMNS = "seq, id, campaign_id, pool_id, person, ordinal, code, created_at, key_digest, body_digest, status"
 RECORD = (
     "claim.campaign_id, claim.person, claim.id, claim.seq, pool.code AS pool_code, claim.ordinal, claim.status,"
     " claim.code, claim.created_at, claim.pool_id, claim.key_digest, claim.body_digest"
