@@ -19,7 +19,7 @@ from headgate.services.relays import KEPT_MS, PRUNED_MAX, Relays
 from headgate.storage.sql.engine import open_engine
 from headgate.storage.sql.outbox import SqlOutbox
 from tests.fakes import SeededEntropy, no_news
-from tests.keeper import test_duties
+from tests.keeper import house as keeping
 
 PATIENCE_S = 20.0
 
@@ -53,7 +53,7 @@ class Destination:
         self.closed = True
 
 
-class House(test_duties.House):
+class House(keeping.House):
     """With relays that look for more a hundred times a second."""
 
     def __init__(self, directory: Path) -> None:

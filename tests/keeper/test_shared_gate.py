@@ -12,7 +12,7 @@ from headgate.lab.simulation.shared_gate import SimulatedGate
 from headgate.ports.shared_gate import NOWHERE
 from headgate.services.following import GateFollower
 from tests.fakes import NOON_MS, no_news
-from tests.keeper.test_duties import HOUR_MS, House
+from tests.keeper.house import HOUR_MS, House
 
 
 @pytest.fixture

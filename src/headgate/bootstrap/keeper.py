@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 
 from ..keeper.duties import TURN_S, Keeper
+from ..keeper.publisher import Publisher
 from ..settings import Settings
 from ..storage.sql.campaigns import SqlCampaigns
 from ..storage.sql.engine import open_engine
@@ -42,7 +43,8 @@ def _keep(settings: Settings, shard: Shard, holder: str, stopping: threading.Eve
     claims = open_claims(place)
     follower = open_follower(settings, claims, place)
     relays = open_relays(settings, shard)
-    keeper = Keeper(SqlCampaigns(engine, CLOCK), claims, leases, CLOCK, settings.public_dir, holder, relays, follower)
+    publisher = Publisher(SqlCampaigns(engine, CLOCK), claims, CLOCK, settings.public_path)
+    keeper = Keeper(leases, holder, publisher, relays, follower)
     relays.start()
     while not stopping.is_set():
         keeper.turn()

@@ -122,12 +122,18 @@ def open_leases(engine: Engine, place: Place) -> SqlLeases:
 def prepare_directory(settings: Settings) -> None:
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for directory in (settings.public_dir, settings.run_dir):
-            directory.mkdir(exist_ok=True)
+        settings.run_dir.mkdir(exist_ok=True)
     except OSError as error:
         raise SettingsError(
             f"the data directory {settings.data} cannot be used ({error.strerror}); "
             "choose another with --data or correct its permissions"
+        ) from error
+    try:
+        settings.public_path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"public_dir is {settings.public_path}, which cannot be used ({error.strerror}); "
+            "make it and give it to the account that serves"
         ) from error
 
 

@@ -43,7 +43,7 @@ ASSETS_MAX_AGE_S = 31_536_000
 def run_participant(settings: Settings) -> None:
     """The participant plane: Granian with `settings.workers` processes, until SIGTERM."""
     address = settings.listen_address
-    assets = settings.public_dir / "assets"
+    assets = settings.public_path / "assets"
     build_assets(assets)
     server = Granian(
         "headgate.bootstrap.participant:participant_app",
@@ -117,7 +117,7 @@ def _participant_plane(settings: Settings, loop: asyncio.AbstractEventLoop) -> P
         addresses=ClientAddress(settings.trusted_proxies),
         limits=limits,
         telemetry=counters,
-        pages=Pages(build_assets(settings.public_dir / "assets")),
+        pages=Pages(build_assets(settings.public_path / "assets")),
         bodies=Bodies(),
         # One that is away takes only its own campaigns along.
         current=lambda: any(part.watcher.current() for part in parts),

@@ -88,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8000"
     console: Console = msgspec.field(default_factory=Console)
     data_dir: str = "headgate-data"
+    public_dir: str = ""
+    """Where files are published that the edge serves; empty: `public` in the data directory."""
     workers: int = 1
     ledger: Ledger = msgspec.field(default_factory=Ledger)
     """With operators and nodes, and campaigns as on any shard."""
@@ -121,9 +123,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.node_name or f"{os.uname().nodename[:HOST_CHARS_MAX]}:{self.listen_address.port}"
 
     @property
-    def public_dir(self) -> Path:
+    def public_path(self) -> Path:
         """Files that the edge may serve to everybody."""
-        return self.data / "public"
+        return Path(self.public_dir) if self.public_dir else self.data / "public"
 
     @property
     def run_dir(self) -> Path:
