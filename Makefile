@@ -47,7 +47,7 @@ demo: .venv/.installed ## an embedded Headgate with a campaign that opens within
 
 .PHONY: test
 test: .venv/.developing ## the whole test suite; ARGS='…' are passed to pytest
-	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: .venv/.developing ## style, types, import contracts, lock file
