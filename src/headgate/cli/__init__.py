@@ -15,7 +15,7 @@ from headgate.bootstrap.logs import set_up_logging
 from headgate.ports.ledger import LedgerError, SlugTaken, UnknownCampaign, UnknownPool
 from headgate.settings import NoLedger, SettingsError
 
-from . import audit, campaign, demo, doctor, lab, node, operator, rehearsal, serve
+from . import audit, campaign, demo, doctor, edge, lab, node, operator, rehearsal, serve
 from .options import CommandError, fail
 
 app = App(
@@ -31,6 +31,7 @@ app.command(rehearsal.app)
 app.command(doctor.doctor)
 app.command(operator.app)
 app.command(node.app)
+app.command(edge.app)
 app.command(demo.demo)
 app.command(lab.app)
 

@@ -6,7 +6,7 @@ Each setting comes from the first of: a command-line option, an environment vari
 
 from .checks import REPLICAS_MAX, WEBHOOKS_MAX
 from .loading import PREFIX, load
-from .model import MAIN, MEMORY_GATE, Address, Ledger, NoLedger, Settings, SettingsError
+from .model import MAIN, MEMORY_GATE, Address, Ledger, NoLedger, Settings, SettingsError, parse_address
 
 __all__ = [
     "MAIN",
@@ -20,4 +20,5 @@ __all__ = [
     "Settings",
     "SettingsError",
     "load",
+    "parse_address",
 ]

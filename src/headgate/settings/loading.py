@@ -16,7 +16,7 @@ from .checks import check
 from .model import Settings, SettingsError
 
 PREFIX = "HEADGATE_"
-_LISTS = {"trusted_proxies", "replica_urls"}
+_LISTS = {"trusted_proxies", "replica_urls", "server_names", "nodes", "backup_nodes"}
 """Settings that a variable gives as a list: separated by commas, or as JSON."""
 
 

@@ -84,6 +84,30 @@ class Events(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A server with JetStream."""
 
 
+class Edge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A web server in front (nginx), for `headgate edge render`."""
+
+    server_names: tuple[str, ...] = ()
+    """What browsers ask for; empty: any name."""
+    listen: str = "0.0.0.0:80"
+    listen_tls: str = "0.0.0.0:443"
+    """Used where there is a certificate; then `listen` only leads here."""
+    certificate: str = ""
+    certificate_key: str = ""
+    nodes: tuple[str, ...] = ()
+    """HOST:PORT of participant planes; empty: that of `listen`."""
+    backup_nodes: tuple[str, ...] = ()
+    """A standby cluster, asked only while none of `nodes` answers."""
+    workers: int = 0
+    """Worker processes; 0: one for each core."""
+    connections: int = 10_240
+    """Of each worker process, those to nodes included."""
+    user: str = "www-data"
+    log_dir: str = "/var/log/headgate"
+    cache_dir: str = "/var/cache/headgate"
+    run_dir: str = "/run/headgate"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:8000"
     console: Console = msgspec.field(default_factory=Console)
@@ -98,6 +122,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gate: Gate = msgspec.field(default_factory=Gate)
     events: Events = msgspec.field(default_factory=Events)
     limits: Limits = msgspec.field(default_factory=Limits)
+    edge: Edge = msgspec.field(default_factory=Edge)
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-For is believed; nobody's by default."""
     secret_file: str = ""
