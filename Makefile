@@ -76,6 +76,10 @@ bench-crash: .venv/.benching ## kill -9 at twenty moments of a rush, and what wa
 bench-scale: .venv/.benching ## nodes on PostgreSQL and Valkey: speed, and what a claim costs at each tier
 	@$(BIN)/python -m bench.scale
 
+.PHONY: bench-edge
+bench-edge: .venv/.benching ## what nginx in front answers without a node
+	@$(BIN)/python -m bench.edge
+
 .PHONY: bench-faults
 bench-faults: .venv/.benching ## the same faults for Headgate and for a design with its stock in Redis
 	@$(BIN)/python -m bench.faults

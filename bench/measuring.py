@@ -184,11 +184,23 @@ class Load:
 
 
 def load(server, tokens, pools, *, slug, seconds, connections=CONNECTIONS, skip=0, tokens_in_file):
-    before = cpu_seconds(server.process.pid)
+    """Claims of people who have not claimed yet."""
     path = f"/api/v1/campaigns/{slug}/claims"
+    result = _wrk(server, server.url, seconds, connections, "claims.lua", str(tokens), path, str(pools), str(skip))
+    if result.requests + connections > tokens_in_file - skip:
+        raise BenchmarkFailed(f"{result.requests} requests used up the tokens; make more of them")
+    return result
+
+
+def get(server, path, *, seconds, connections=CONNECTIONS):
+    return _wrk(server, server.url + path, seconds, connections, "report.lua")
+
+
+def _wrk(server, url, seconds, connections, script, *arguments):
+    before = cpu_seconds(server.process.pid)
     command = [
-        find_wrk(), "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10", "-s", str(ROOT / "claims.lua"),
-        server.url, "--", str(tokens), path, str(pools), str(skip),
+        find_wrk(), "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10", "-s", str(ROOT / script), url,
+        "--", *arguments,
     ]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
     line = next((line for line in ran.stdout.splitlines() if line.startswith("RESULT ")), None)
@@ -198,8 +210,6 @@ def load(server, tokens, pools, *, slug, seconds, connections=CONNECTIONS, skip=
     result = json.loads(line.removeprefix("RESULT "))
     if result["socket_errors"]:
         raise BenchmarkFailed(f"{result['socket_errors']} connections failed")
-    if result["requests"] + connections > tokens_in_file - skip:
-        raise BenchmarkFailed(f"{result['requests']} requests used up the tokens; make more of them")
     spent = cpu_seconds(server.process.pid) - before
     return Load(
         result["requests"],

@@ -23,11 +23,6 @@ def program() -> Path:
     return found if found is not None else unavailable("NO NGINX: install it, or name it in TEST_NGINX")
 
 
-def programs() -> list[Path]:
-    """All that there are here: they are years apart."""
-    return [found for found in {program(), wheel_program()} if found is not None]
-
-
 def _found() -> Path | None:
     try:
         return nginx_program()

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from headgate.lab.servers.nginx import wheel_program
 from tests.acceptance.product import free_port, run_cli
-from tests.edges import programs, settings
+from tests.edges import program as installed
+from tests.edges import settings
 
 NODES = "127.0.0.1:8000"
 EDGE = "HEADGATE_EDGE__"
@@ -44,9 +46,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"cert": str(directory / "cert.pem"), "key": str(directory / "key.pem")}
 
 
-@pytest.mark.parametrize("program", programs(), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("whose", ["the machine's", "the wheel's"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_nginx_takes_it(tmp_path: Path, certificate: dict[str, str], variant: str, program: Path) -> None:
+def test_nginx_takes_it(tmp_path: Path, certificate: dict[str, str], variant: str, whose: str) -> None:
+    """They are years apart."""
+    program = installed() if whose == "the machine's" else wheel_program()
+    assert program is not None, "the wheel is among what tests need"
     port, tls = free_port(), free_port()
     given = {k: v.format(port=port, tls=tls, **certificate) for k, v in VARIANTS[variant].items()}
     variables = settings(tmp_path, port, tmp_path / "public", NODES) | given

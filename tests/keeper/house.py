@@ -66,8 +66,11 @@ class House:
 
     def refusal(self, slug: str = "masks") -> str | None:
         """The outcome that the edge refuses claims with, if it does."""
-        path = self.public / "refusals" / f"{slug}.json"
-        return str(json.loads(path.read_bytes())["outcome"]) if path.exists() else None
+        found = [path for path in (self.public / "refusals").glob("*") if path.stem == slug]
+        assert len(found) <= 1, "the edge could say two things"
+        for path in found:
+            assert path.suffix == f".{json.loads(path.read_bytes())['outcome']}"
+        return found[0].suffix.removeprefix(".") if found else None
 
     def files(self) -> list[str]:
         return sorted(str(path.relative_to(self.public)) for path in self.public.rglob("*") if path.is_file())

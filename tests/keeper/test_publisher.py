@@ -76,7 +76,7 @@ def test_a_refusal_is_the_answer_of_the_api_and_tells_holders_where_to_look(hous
     house.create()
     house.sell()
     house.publisher().turn()
-    told = json.loads((house.public / "refusals" / "masks.json").read_bytes())
+    told = json.loads((house.public / "refusals" / "masks.sold_out").read_bytes())
     assert {key: told[key] for key in ("status", "outcome", "type")} == {
         "status": 409, "outcome": "sold_out", "type": "urn:headgate:problem:sold_out"
     }  # fmt: skip
@@ -177,7 +177,7 @@ def test_what_has_not_changed_is_not_written_again(house: House) -> None:
     house.create(opens_ms=NOON_MS + HOUR_MS)
     publisher = house.publisher()
     publisher.turn()
-    refusal = house.public / "refusals" / "masks.json"
+    refusal = house.public / "refusals" / "masks.not_open"
     before = refusal.stat().st_ino
     house.clock.forward(SECOND_S)
     publisher.turn()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..domain.campaign import REFUSAL_OF_PHASE, Phase
 from ..domain.definition import SLUG
 from ..domain.outcome import OVERLOADED, UNKNOWN, Outcome, Refusal
 from ..http.bodies import BODY_MAX_BYTES, TOO_LARGE
 from ..http.problem import Answer, problem, status_of
+from ..services.publishing import edge_refusal
 from ..settings import Address, Settings, parse_address
 from . import machine
 from .nginx import HTTP2_DIRECTIVE, Nginx
@@ -20,6 +22,9 @@ CONNECTIONS_PER_ADDRESS = 10_000
 an edge of two workers holds."""
 
 HTTPS_PORT = 443
+
+REFRESH_S = 5
+"""How soon the page of whoever finds no node asks again."""
 
 FILES: Mapping[str, str] = {
     "nginx/nginx.conf": "nginx.conf",
@@ -52,7 +57,7 @@ def render(settings: Settings, nginx: Nginx, program: Path, nginx_program: Path,
     tls = bool(edge.certificate)
     first = f" reuseport backlog={machine.NGINX_BACKLOG}"
     port = parse_address("edge.listen_tls", edge.listen_tls).port
-    values = {
+    values: dict[str, object] = {
         "edge": edge,
         "nginx": nginx,
         "machine": machine,
@@ -70,6 +75,10 @@ def render(settings: Settings, nginx: Nginx, program: Path, nginx_program: Path,
         "public": settings.public_path.absolute(),
         "slug": SLUG.pattern,
         "problems": _problems(),
+        "unknown": problem(UNKNOWN).body.decode(),
+        "overloaded": problem(OVERLOADED).body.decode(),
+        "retry_after_s": UNKNOWN.retry_after_s,
+        "refusals": _refusals(),
         "program": program,
         "nginx_program": nginx_program,
         "configuration": directory.absolute() / "nginx/nginx.conf",
@@ -83,6 +92,7 @@ def render(settings: Settings, nginx: Nginx, program: Path, nginx_program: Path,
         # Configuration is no HTML; values are held against what they may contain when settings are read.
         autoescape=False,  # noqa: S701 -- see above
     )
+    values["busy_page"] = environment.get_template("busy.html").render(refresh_s=REFRESH_S).replace("\n", "")
     return {place: environment.get_template(name).render(values) for place, name in FILES.items()}
 
 
@@ -92,13 +102,15 @@ def _asked(address: Address) -> Address:
     return Address(wildcard.get(address.host, address.host), address.port)
 
 
+def _refusals() -> list[tuple[str, int, str]]:
+    """What the edge says while a file of that outcome is published for `$campaign`: (outcome, status, body)."""
+    # Each is a look at a file, so what most people are told comes first.
+    phases = sorted(REFUSAL_OF_PHASE, key=lambda phase: phase is not Phase.SOLD_OUT)
+    told = [edge_refusal(phase, "$campaign") for phase in phases]
+    return [(refusal.outcome, status_of(refusal), problem(refusal).body.decode()) for refusal in told]
+
+
 def _problems() -> list[tuple[str, int, Answer]]:
     """What nginx answers by itself: (name, status, answer)."""
-    told = {
-        "invalid": _INVALID,
-        "too_large": TOO_LARGE,
-        "rate_limited": _TOO_MANY,
-        "overloaded": OVERLOADED,
-        "unknown": UNKNOWN,
-    }
+    told = {"invalid": _INVALID, "too_large": TOO_LARGE, "rate_limited": _TOO_MANY, "overloaded": OVERLOADED}
     return [(name, status_of(refusal), problem(refusal)) for name, refusal in told.items()]

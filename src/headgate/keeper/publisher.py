@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from ..domain.campaign import REFUSAL_OF_PHASE, Phase
+from ..domain.outcome import Refusal
 from ..http.problem import problem
 from ..ports.clock import Clock
 from ..ports.ledger import CampaignLedger, ClaimLedger, LedgerError
 from ..services import files
-from ..services.publishing import Publication
+from ..services.publishing import Publication, edge_refusal
 from ..services.stock import StockBoard
 
 OPENING_MS = 3_000
@@ -25,14 +25,12 @@ is up to half a second old, and a web server may remember for another second tha
 STALE_MS = 5_000
 """A ledger that has not answered for so long may have opened a campaign, or been given more stock."""
 
-_ASK_MINE = " Whoever has asked before finds at {mine} what came of it."
-
 _log = structlog.get_logger("headgate.keeper")
 
 
 class Publisher:
-    """Files in `public_dir`: `state/SLUG.json` and `.json.gz` (the state answer), `refusals/SLUG.json` (what a claim
-    without an idempotency key is refused with; absent while claims are taken).
+    """Files in `public_dir`: `state/SLUG.json` and `.json.gz` (the state answer), `refusals/SLUG.OUTCOME` (what a
+    claim without an idempotency key is refused with; absent while claims are taken).
     """
 
     def __init__(self, campaigns: CampaignLedger, claims: ClaimLedger, clock: Clock, public_dir: Path) -> None:
@@ -72,7 +70,7 @@ class Publisher:
 
     def withdraw(self) -> None:
         """Let the application decide about every claim."""
-        for path in self._refusal_dir.glob("*.json"):
+        for path in self._refusal_dir.glob("*.*"):
             self._write(path, b"")
 
     def _publish_all(self) -> None:
@@ -99,7 +97,14 @@ class Publisher:
         document, compressed = publication.document(now_ms)
         self._write(self._state_dir / f"{slug}.json", document)
         self._write(self._state_dir / f"{slug}.json.gz", compressed)
-        self._write(self._refusal_dir / f"{slug}.json", _refusal(publication, now_ms))
+        self._refuse(slug, _refusal(publication, now_ms))
+
+    def _refuse(self, slug: str, told: Refusal | None) -> None:
+        for refusal in REFUSAL_OF_PHASE.values():
+            if told is None or refusal.outcome != told.outcome:
+                self._write(self._refusal_dir / f"{slug}.{refusal.outcome}", b"")
+        if told is not None:
+            self._write(self._refusal_dir / f"{slug}.{told.outcome}", problem(told).body)
 
     def _write(self, path: Path, content: bytes) -> None:
         """Atomically, and only where it changed: a reader sees the old file or the new one, never a part.
@@ -124,15 +129,12 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _refusal(publication: Publication, now_ms: int) -> bytes:
-    """What the edge says to a claim; empty where it may not refuse by itself."""
+def _refusal(publication: Publication, now_ms: int) -> Refusal | None:
+    """What the edge says to a claim; None where it may not refuse by itself."""
     campaign = publication.campaign
     phase = publication.phase(now_ms)
-    refusal = REFUSAL_OF_PHASE.get(phase)
-    if refusal is None or (phase is Phase.SCHEDULED and campaign.opens_at_ms - now_ms <= OPENING_MS):
-        return b""
-    if phase is not Phase.SCHEDULED:
-        # The edge does not know who holds what.
-        mine = f"/api/v1/campaigns/{campaign.slug}/claims/mine"
-        refusal = msgspec.structs.replace(refusal, detail=refusal.detail + _ASK_MINE.format(mine=mine))
-    return problem(refusal).body
+    if phase not in REFUSAL_OF_PHASE:
+        return None
+    if phase is Phase.SCHEDULED and campaign.opens_at_ms - now_ms <= OPENING_MS:
+        return None
+    return edge_refusal(phase, campaign.slug)

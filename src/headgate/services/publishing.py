@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import msgspec
 
-from ..domain.campaign import Campaign, Phase, phase_of
+from ..domain.campaign import REFUSAL_OF_PHASE, Campaign, Phase, phase_of
+from ..domain.outcome import Refusal
 from ..domain.public import CampaignView, PoolView, poll_after_ms
 from .stock import StockBoard
 
@@ -34,6 +35,16 @@ def iso(at_ms: int, utc_offset_s: int = 0) -> str:
 def folded(text: str) -> str:
     """The text as searches compare it."""
     return unicodedata.normalize("NFKC", text).casefold()
+
+
+def edge_refusal(phase: Phase, slug: str) -> Refusal:
+    """What an edge says to claims in a phase of REFUSAL_OF_PHASE; it does not know who holds what."""
+    refusal = REFUSAL_OF_PHASE[phase]
+    if phase is Phase.SCHEDULED:
+        return refusal
+    mine = f"/api/v1/campaigns/{slug}/claims/mine"
+    detail = f"{refusal.detail} Whoever has asked before finds at {mine} what came of it."
+    return msgspec.structs.replace(refusal, detail=detail)
 
 
 def _with_gzip(document: bytes) -> tuple[bytes, bytes]:
