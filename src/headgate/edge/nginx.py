@@ -28,6 +28,7 @@ _LEFT_OUT = {
 
 _VERSION = re.compile(r"nginx version: [^/\s]+/(\d+)\.(\d+)\.(\d+)")
 _WITH = re.compile(r"--with-(\w+_module)(?!=dynamic)\b")
+_CONFIGURATION = re.compile(r"--conf-path=(\S+)")
 _WITHOUT = re.compile(r"--without-(\w+_module)\b")
 
 
@@ -41,6 +42,8 @@ class Nginx(NamedTuple):
     version: Version
     has: frozenset[str]
     lacks: frozenset[str] = frozenset()
+    configuration: str = ""
+    """What it reads where nothing else is named."""
 
 
 ANY = Nginx(OLDEST, frozenset({*REQUIRED, *FOR_TLS}))
@@ -53,7 +56,11 @@ def parse_nginx(said: str) -> Nginx:
     if found is None:
         raise UnusableNginx(f"nginx -V said {said[:100]!r}, which names no version; name another program with --nginx")
     major, minor, patch = map(int, found.groups())
-    return Nginx((major, minor, patch), frozenset(_WITH.findall(said)), frozenset(_WITHOUT.findall(said)))
+    configuration = _CONFIGURATION.search(said)
+    return Nginx(
+        (major, minor, patch), frozenset(_WITH.findall(said)), frozenset(_WITHOUT.findall(said)),
+        configuration[1] if configuration else "",
+    )  # fmt: skip
 
 
 def check_nginx(nginx: Nginx, *, tls: bool) -> None:
