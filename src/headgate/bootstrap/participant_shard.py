@@ -18,6 +18,7 @@ from ..participant.claims import ClaimForm
 from ..participant.plane import Shard as ServedShard
 from ..participant.reader import Reader
 from ..participant.watcher import Watcher
+from ..services.adaptive import START, AdaptiveLimit
 from ..services.book import CampaignBook, Ledgers, Refresher
 from ..services.claiming import ClaimDesk
 from ..services.ledger_thread import LedgerThread
@@ -79,7 +80,10 @@ class ShardParts:
         self.book = CampaignBook(board, gate, queues=queue is not None, shard=shard.name)
         self._writer = ProcessWriter(loop, *_writer_command(settings, place), _stop_this_process)
         self._read_thread = LedgerThread(loop, f"ledger-read-{shard.name}")
-        desk = ClaimDesk(loop, self._writer, gate, board, counters, refresher.read_again, _stop_this_process)
+        permits, on_settled = self._permits(settings, loop)
+        desk = ClaimDesk(
+            loop, self._writer, gate, board, counters, refresher.read_again, _stop_this_process, on_settled
+        )
         queued = None if queue is None else QueuedDesk(queue, desk, CLOCK)
         # An embedded ledger has no gate before it, whatever its limits are counted at.
         strangers = None
@@ -92,8 +96,21 @@ class ShardParts:
             desk=desk,
             reader=Reader(loop, open_claims(place, steady=True), self._read_thread),
             queued=queued,
-            permits=settings.limits.concurrency,
+            permits=permits,
         )
+
+    def _permits(
+        self, settings: Settings, loop: asyncio.AbstractEventLoop
+    ) -> tuple[int, Callable[[float], None] | None]:
+        """How many there are at first, and who hears how long claims wait."""
+        if settings.limits.concurrency != "adaptive":
+            return settings.limits.concurrency, None
+
+        def apply(permits: int) -> None:
+            self.served.permits = permits
+
+        limit = AdaptiveLimit(loop.time, apply)
+        return START, lambda latency_s: limit.measured(latency_s, self.served.progress)
 
     def replicas_in_use(self) -> dict[str, bool]:
         return replica_names(self._place, self._sources.in_use())

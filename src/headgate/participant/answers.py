@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
+import msgspec
 import structlog
 
-from ..domain.outcome import Outcome, Refusal
+from ..domain.outcome import OVERLOADED, Outcome, Refusal
 from ..http.problem import Headers
 
 _log = structlog.get_logger("headgate.participant")
@@ -22,6 +25,17 @@ def failure(error: Exception, route: str) -> Refusal:
         return BAD_BYTES
     _log.error("request_failed", route=route, exc_info=error)
     return FAULT
+
+
+RETRY_AFTER_S = (1, 2, 3)
+"""In turn, so that those who were refused at the same moment do not come back at the same moment."""
+
+_OVERLOADED = cycle([msgspec.structs.replace(OVERLOADED, retry_after_s=seconds) for seconds in RETRY_AFTER_S])
+
+
+def overloaded() -> Refusal:
+    """Where there is no permit left."""
+    return next(_OVERLOADED)
 
 
 OF_ADDRESS = "Too many requests from this address; please wait."

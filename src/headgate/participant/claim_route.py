@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from ..domain.claim import QUEUED, Granted
-from ..domain.outcome import NO_SESSION, OVERLOADED, SOLD_OUT, STORE_UNAVAILABLE, Refusal
+from ..domain.outcome import NO_SESSION, SOLD_OUT, STORE_UNAVAILABLE, Refusal
 from ..http.bearer import bearer_token
 from ..http.bodies import BODY_MAX_BYTES, Arriving
 from ..http.cookies import session_cookie
@@ -22,7 +22,7 @@ from ..ports.strangers import TURNED_AWAY, UNANSWERED, UNCOUNTED
 from ..services.book import Entry
 from ..services.sessions import Session
 from ..services.strangers import StrangerDesk
-from .answers import CROSS_SITE, PERSONAL, failure, too_many
+from .answers import CROSS_SITE, PERSONAL, failure, overloaded, too_many
 from .claims import (
     BAD_KEY,
     BAD_MEDIA_TYPE,
@@ -41,7 +41,6 @@ from .protocol import RequestHeaders, Responder, Scope
 SMALL_BYTES = 1_024
 """A body of this size comes with its headers, or right behind them, and the server passes over it by itself."""
 
-_OVERLOADED = problem(OVERLOADED)
 _NO_SESSION = problem(NO_SESSION)
 _SOLD_OUT = problem(SOLD_OUT)
 _STORE_UNAVAILABLE = problem(STORE_UNAVAILABLE)
@@ -99,7 +98,7 @@ class ClaimRoute:
         """Everything that can be said without the body, once the address has been counted."""
         plane = self.plane
         if shard.progress >= shard.permits:
-            return _OVERLOADED
+            return problem(overloaded())
         now_ms = plane.clock.now_ms()
         session = self.session_of(headers, now_ms)
         if isinstance(session, Answer):
@@ -137,7 +136,7 @@ class ClaimRoute:
         # Only from here on, where everything is there to decide: whoever stops in the middle of a body
         # keeps no place that another could use.
         if shard.progress >= shard.permits:
-            return OVERLOADED
+            return overloaded()
         return shard.form.ask(entry, session, key, body)
 
 

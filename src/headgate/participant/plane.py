@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..domain.outcome import NO_SESSION, OVERLOADED, STORE_UNAVAILABLE, UNKNOWN_CAMPAIGN, Refusal
+from ..domain.outcome import NO_SESSION, STORE_UNAVAILABLE, UNKNOWN_CAMPAIGN, Refusal
 from ..http.address import ClientAddress
 from ..http.bearer import bearer_token
 from ..http.bodies import Bodies
@@ -20,6 +20,7 @@ from ..services.claiming import ClaimDesk
 from ..services.limits import Limits
 from ..services.queued import QueuedDesk
 from ..services.sessions import Session, Sessions
+from .answers import overloaded
 from .claims import ClaimForm
 from .pages import Pages
 from .protocol import RequestHeaders, Scope
@@ -49,7 +50,7 @@ class Shard:
         body would keep a place that another could use.
         """
         if self.progress >= self.permits:
-            raise Refused(OVERLOADED)
+            raise Refused(overloaded())
         self.progress += 1
         try:
             yield

@@ -47,8 +47,12 @@ class ClaimDesk:
         telemetry: Telemetry,
         on_doubt: Callable[[int], None],
         on_broken: Callable[[], None],
+        on_settled: Callable[[float], None] | None = None,
     ) -> None:
-        """`on_doubt` is called with a campaign's id when a commit is in doubt, `on_broken` when storage failed."""
+        """`on_doubt` is called with a campaign's id when a commit is in doubt, `on_broken` when storage failed.
+
+        `on_settled` hears of every batch how long its first claim has waited (s), before anybody is told.
+        """
         self._loop = loop
         self._writer = writer
         self._gate = gate
@@ -56,6 +60,7 @@ class ClaimDesk:
         self._telemetry = telemetry
         self._on_doubt = on_doubt
         self._on_broken = on_broken
+        self._on_settled = on_settled
         self._waiting: list[tuple[ClaimRequest, bool, Pending[Decision]]] = []
         # When the first of those that wait came (s); of no meaning while nobody does.
         self._waiting_since_s = 0.0
@@ -98,17 +103,21 @@ class ClaimDesk:
         batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
         requests = [item[0] for item in batch]
         fresh = [item[1] for item in batch]
-        started = self._loop.time()
-        self._telemetry.waited(started - self._waiting_since_s)
-        self._writer.confirm(requests, fresh, partial(self._settled, requests, [item[2] for item in batch], started))
+        started, since = self._loop.time(), self._waiting_since_s
+        self._telemetry.waited(started - since)
+        waiting = [item[2] for item in batch]
+        self._writer.confirm(requests, fresh, partial(self._settled, requests, waiting, started, since))
 
     def _settled(
         self,
         requests: Sequence[ClaimRequest],
         waiting: Sequence[Pending[Decision]],
         started: float,
+        since: float,
         result: BatchResult | Exception,
     ) -> None:
+        if self._on_settled is not None:
+            self._on_settled(self._loop.time() - since)
         self._broken = self._broken or isinstance(result, LedgerBroken)
         # The next batch goes out first, so that the ledger works while the answers are written.
         self._send()

@@ -61,8 +61,10 @@ def check(settings: Settings) -> None:
         raise SettingsError(
             f"node_name is {settings.node_name!r}; give 1 to 40 of A-Z, a-z, 0-9, '.', '_', ':' and '-'"
         )
-    if settings.limits.concurrency < 1:
-        raise SettingsError(f"limits.concurrency is {settings.limits.concurrency}; give a positive number")
+    if settings.limits.concurrency != "adaptive" and settings.limits.concurrency < 1:
+        raise SettingsError(
+            f"limits.concurrency is {settings.limits.concurrency}; give a positive number, or 'adaptive'"
+        )
     _check_ledger("ledger", settings.ledger)
     _check_shards(settings)
     _check_events(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -41,8 +42,8 @@ class Address(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     per_ip_per_minute: int = 200
     """Requests that one address may make in a minute; 0 switches the limit off."""
-    concurrency: int = 350
-    """Claims in progress per worker; more are refused at once."""
+    concurrency: int | Literal["adaptive"] = 350
+    """Claims in progress per worker; more are refused at once.  `adaptive`: as many as are answered in time."""
 
 
 class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
