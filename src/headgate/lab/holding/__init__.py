@@ -1,0 +1,1 @@
+"""A crowd that is simply there: very many connections that stay open, and ask together."""
