@@ -111,6 +111,6 @@ def _refusals() -> list[tuple[str, int, str]]:
 
 
 def _problems() -> list[tuple[str, int, Answer]]:
-    """What nginx answers by itself: (name, status, answer)."""
-    told = {"invalid": _INVALID, "too_large": TOO_LARGE, "rate_limited": _TOO_MANY, "overloaded": OVERLOADED}
-    return [(name, status_of(refusal), problem(refusal)) for name, refusal in told.items()]
+    """What nginx answers by itself: (location, status, answer)."""
+    told = {"= /invalid": _INVALID, "@too_large": TOO_LARGE, "@rate_limited": _TOO_MANY, "@overloaded": OVERLOADED}
+    return [(location, status_of(refusal), problem(refusal)) for location, refusal in told.items()]
