@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import Page, expect
 
@@ -141,3 +142,20 @@ def test_hostile_labels_stay_labels(visitor: Visitor, server: Server, api: Api, 
     expect(page.locator("#place")).to_have_text(NASTY["long"])
     assert page.locator("main img, main script, [autofocus]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_reservation_that_is_quicker_than_the_search_settles(visitor: Visitor, pharmacies: str) -> None:
+    """What the search still had to say is said to nobody: its form is gone by then."""
+    page = visitor(f"/c/{pharmacies}")
+    find(page, "松山")
+    expect(page.get_by_role("radio")).not_to_have_count(0)
+    page.clock.install()
+    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
+    find(page, "松山 健康")
+    page.clock.run_for(200)
+    expect(page.get_by_role("radio")).to_have_count(1)
+    page.get_by_role("radio").check()
+    page.get_by_role("button", name="Reserve").click()
+    expect(page.locator("#code")).to_have_text(CODE)
+    page.clock.run_for(2_000)
+    expect(page.locator("#found")).to_have_count(0)

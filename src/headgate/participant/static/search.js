@@ -9,6 +9,8 @@ const SHOWN_MAX = 30;
 const TYPING_MS = 150;   // Between two keys of somebody who goes on writing.
 const SETTLED_MS = 700;  // The words stand: now they are worth announcing and asking about.
 
+// Whoever has what they came for searches no more, and the form is gone.
+const done = () => "done" in main.dataset;
 const plain = words => words.normalize("NFKC").toLowerCase();
 
 let pools = null, byId, loading = null, typing, settling;
@@ -39,6 +41,7 @@ function row({ id, label, state }) {
 
 function search() {
   clearTimeout(typing);
+  if (done()) return;
   const words = plain(input.value).split(/\s+/).filter(Boolean);
   const found = words.length ? pools.filter(pool => words.every(word => pool.words.includes(word))) : [];
   // Those with something left first: thirty rows that are gone help nobody.
@@ -55,6 +58,7 @@ function search() {
   at("choice").hidden = !rows.length;
   clearTimeout(settling);
   settling = setTimeout(() => {
+    if (done()) return;
     const counted = !found.length ? "choose.no_match" : found.length > SHOWN_MAX ? "choose.matches_more" : "choose.matches";
     at("found").textContent = words.length ? text(counted).replace("{count}", found.length).replace("{shown}", SHOWN_MAX) : "";
     if (shown.length) document.dispatchEvent(new CustomEvent("headgate:shown", { detail: shown.map(pool => pool.id) }));
@@ -70,7 +74,7 @@ input.addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(() => {
     if (pools) search();
-    else at("found").textContent = text("choose.loading");
+    else if (!done()) at("found").textContent = text("choose.loading");
   }, TYPING_MS);
 });
 form.addEventListener("submit", event => {
