@@ -15,14 +15,13 @@ from pathlib import Path
 
 import msgspec
 
+from headgate.edge.machine import OPEN_FILES, SOMAXCONN
 from headgate.ports.destination import NotDelivered
 from headgate.ports.gate import GateAway
 from headgate.ports.ledger import LedgerDamaged, LedgerSlow
 from headgate.ports.replicas import ReplicaAway
 from headgate.settings import Address
 
-FILES_WANTED = 65_535
-SOMAXCONN_WANTED = 4_096
 SYNCS = 50
 SYNC_GOOD_MS = 5.0
 SYNC_BAD_MS = 60.0
@@ -89,9 +88,9 @@ def sqlite_version() -> Finding:
 def file_limit() -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = f"{soft} open files (hard limit {hard})"
-    if soft >= FILES_WANTED:
+    if soft >= OPEN_FILES:
         return Finding("file limit", "ok", found)
-    advice = f"raise it to {FILES_WANTED}: LimitNOFILE= in the systemd unit, or /etc/security/limits.conf"
+    advice = f"raise it to {OPEN_FILES}: LimitNOFILE= in the systemd unit, or /etc/security/limits.conf"
     return Finding("file limit", "warning", found, advice)
 
 
@@ -100,9 +99,9 @@ def somaxconn(path: Path = Path("/proc/sys/net/core/somaxconn")) -> Finding:
         value = int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return Finding("somaxconn", "ok", "not known on this system")
-    if value >= SOMAXCONN_WANTED:
+    if value >= SOMAXCONN:
         return Finding("somaxconn", "ok", str(value))
-    advice = f"sysctl -w net.core.somaxconn={SOMAXCONN_WANTED}, or connections are refused at opening"
+    advice = f"sysctl -w net.core.somaxconn={SOMAXCONN}, or connections are refused at opening"
     return Finding("somaxconn", "warning", str(value), advice)
 
 

@@ -98,7 +98,7 @@ def _listeners(directives: Sequence[Directive]) -> Iterator[Difference]:
     for address, one in addresses.items():
         backlog = next((int(word[8:]) for word in one.arguments if re.fullmatch(r"backlog=\d+", word)), 511)
         name = f"listen {address}: backlog"
-        if backlog >= machine.KERNEL[0].value:
+        if backlog >= machine.SOMAXCONN:
             yield Difference(name, OK, str(backlog), place=one.place)
         else:
             cost = "connections beyond it that come at the same moment are dropped, and tried again a second later"

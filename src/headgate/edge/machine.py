@@ -17,8 +17,10 @@ class Value(NamedTuple):
     reason: str
 
 
+SOMAXCONN = 4_096
+
 KERNEL = (
-    Value("net.core.somaxconn", 4096, "connections that wait to be accepted; at the opening thousands come at once"),
+    Value("net.core.somaxconn", SOMAXCONN, "connections that wait to be accepted; at an opening thousands come"),
     Value("net.ipv4.tcp_max_syn_backlog", 4096, "connections that are being made; beyond it they have to try again"),
     Value("net.ipv4.tcp_max_tw_buckets", 50_000, "ended connections that are kept in mind, against late packets"),
     Value("net.ipv4.tcp_tw_reuse", 1, "ports of closed connections to the nodes serve again at once"),

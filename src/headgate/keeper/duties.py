@@ -63,6 +63,7 @@ class Keeper:
                     _log.warning("keeper_lost_lease", holder=self._holder)
                 self._relays.let_go()
                 self._publisher.turn()
+                self._failing = False
                 return False
             # By a clock of this process, so that it ends although nobody comes here any more.
             self._relays.hold(asked_s + LEASE_TTL_MS / 1000)
